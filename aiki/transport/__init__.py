@@ -1,0 +1,1 @@
+"""Messaging: the port, JetStream, and the in-memory twin."""

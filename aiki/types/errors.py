@@ -1,0 +1,256 @@
+"""The error tree. Every error that Aiki raises on purpose derives from `AikiError` and carries a stable `code`.
+
+    AikiError
+    ├── DefinitionError            a task or workflow is declared wrongly (name, signature, payload type, duplicate)
+    │   └── InvalidName            a name that cannot be used, and why
+    ├── PayloadError               a value does not fit its declared type, or cannot be encoded
+    │   └── PayloadTooLarge        a value is larger than the limit
+    ├── IdempotencyConflict        the same key was used with another payload
+    ├── UnknownWorkflow            nobody serves that workflow or version
+    ├── RunNotFound                there is no run with that id
+    ├── RunError                   a run ended without a result
+    │   ├── WorkflowFailed         its code raised
+    │   ├── WorkflowCancelled      it was cancelled
+    │   └── WorkflowTimedOut       it took longer than its timeout
+    ├── ResultTimeout              the caller's own patience ended; the run goes on
+    ├── TaskFailed                 raised inside a workflow: a task failed for good
+    │   └── TaskTimedOut           ... because its attempts took too long
+    ├── NonDeterminismError        the code does not fit the recorded journal
+    ├── WorkflowStuck              the code waits for something that can never come
+    ├── DurableLoopError           workflow code tried real I/O or threads on the deterministic loop
+    └── TransportError             the messaging layer
+        ├── NotConnected           NATS cannot be reached
+        ├── JetStreamDisabled      the server runs without JetStream
+        ├── ServerTooOld           the server lacks features that are needed
+        ├── StreamMissing          streams do not exist yet: run `aiki init`
+        ├── TopologyMismatch       a stream or consumer exists with another configuration
+        ├── Conflict               a compare-and-set lost
+        ├── OutcomeUnknown         no answer came: the write may or may not have happened
+        ├── NoResponders           nobody listens on that subject
+        └── RequestTimeout         nobody answered in time
+
+What suspends a run derives from `BaseException` (`aiki.journal`), so that `except Exception` in a workflow never swallows it.
+"""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+__all__ = [
+    "AikiError",
+    "Conflict",
+    "DefinitionError",
+    "DurableLoopError",
+    "IdempotencyConflict",
+    "InvalidName",
+    "JetStreamDisabled",
+    "NoResponders",
+    "NonDeterminismError",
+    "NotConnected",
+    "OutcomeUnknown",
+    "PayloadError",
+    "PayloadTooLarge",
+    "RequestTimeout",
+    "ResultTimeout",
+    "RunError",
+    "RunNotFound",
+    "ServerTooOld",
+    "StreamMissing",
+    "TaskFailed",
+    "TaskTimedOut",
+    "TopologyMismatch",
+    "TransportError",
+    "UnknownWorkflow",
+    "WorkflowCancelled",
+    "WorkflowFailed",
+    "WorkflowStuck",
+    "WorkflowTimedOut",
+]
+
+
+class AikiError(Exception):
+    """Root of all errors. `code` is stable across releases; `fields` holds what the message is made of."""
+
+    code: ClassVar[str] = "aiki"
+
+    def __init__(self, message: str, **fields: Any) -> None:
+        super().__init__(message)
+        self.message = message
+        self.fields: Mapping[str, Any] = fields
+
+    def __getattr__(self, name: str) -> Any:
+        fields = self.__dict__.get("fields", {})
+        if name in fields:
+            return fields[name]
+        raise AttributeError(f"{type(self).__name__} has no field {name!r}")
+
+    def __reduce__(self) -> Any:
+        return (_rebuild, (type(self), self.message, dict(self.fields)))
+
+
+def _rebuild(kind: type[AikiError], message: str, fields: dict[str, Any]) -> AikiError:
+    return kind(message, **fields)
+
+
+class DefinitionError(AikiError):
+    """A task or workflow is declared wrongly."""
+
+    code = "definition"
+
+
+class InvalidName(DefinitionError):
+    """A name cannot be used. Fields: `name`, `what` (which kind of name), `reason`."""
+
+    code = "invalid_name"
+
+
+class PayloadError(AikiError):
+    """A value does not fit its declared type, or cannot be encoded. Fields: `where`, `path`, `reason`."""
+
+    code = "payload"
+
+
+class PayloadTooLarge(PayloadError):
+    """A value is larger than the limit. Fields: `where`, `size`, `limit` (bytes)."""
+
+    code = "payload_too_large"
+
+
+class IdempotencyConflict(AikiError):
+    """The same key was used with another payload. Fields: `key`, `run_id`, `recorded_hash`, `new_hash`."""
+
+    code = "idempotency_conflict"
+
+
+class UnknownWorkflow(AikiError):
+    """Nobody serves that workflow or version. Fields: `workflow`, `version`, `known`."""
+
+    code = "unknown_workflow"
+
+
+class RunNotFound(AikiError):
+    """There is no run with that id. Field: `run_id`."""
+
+    code = "run_not_found"
+
+
+class RunError(AikiError):
+    """A run ended without a result. Fields: `run_id`, `workflow`, `error` (an `ErrorInfo` or None)."""
+
+    code = "run"
+
+
+class WorkflowFailed(RunError):
+    """The workflow's code raised."""
+
+    code = "workflow_failed"
+
+
+class WorkflowCancelled(RunError):
+    """The run was cancelled."""
+
+    code = "workflow_cancelled"
+
+
+class WorkflowTimedOut(RunError):
+    """The run took longer than its timeout."""
+
+    code = "workflow_timed_out"
+
+
+class ResultTimeout(AikiError):
+    """`wait_for_completion(timeout=…)` ended before the run did; the run goes on. Fields: `run_id`, `timeout` (seconds)."""
+
+    code = "result_timeout"
+
+
+class TaskFailed(AikiError):
+    """Raised inside a workflow when a task failed for good.
+
+    Fields: `task`, `error` (an `ErrorInfo`: type, message, traceback, cause), `attempts` (how often the body ran).
+    """
+
+    code = "task_failed"
+
+
+class TaskTimedOut(TaskFailed):
+    """The last attempt of a task took longer than its timeout."""
+
+    code = "task_timed_out"
+
+
+class NonDeterminismError(AikiError):
+    """The code does not fit the recorded journal. Fields: `recorded`, `issued` (both lists of steps)."""
+
+    code = "non_determinism"
+
+
+class WorkflowStuck(AikiError):
+    """The code waits for something that can never come (no step, timer or message is outstanding)."""
+
+    code = "workflow_stuck"
+
+
+class DurableLoopError(AikiError):
+    """Workflow code tried real I/O, threads or processes on the deterministic loop. Field: `call`."""
+
+    code = "durable_loop"
+
+
+class TransportError(AikiError):
+    """The messaging layer failed."""
+
+    code = "transport"
+
+
+class NotConnected(TransportError):
+    """NATS cannot be reached. Field: `url` (without credentials)."""
+
+    code = "not_connected"
+
+
+class JetStreamDisabled(TransportError):
+    """The server runs without JetStream (start it with `-js`)."""
+
+    code = "jetstream_disabled"
+
+
+class ServerTooOld(TransportError):
+    """The server lacks features that are needed. Fields: `version`, `required`."""
+
+    code = "server_too_old"
+
+
+class StreamMissing(TransportError):
+    """Streams do not exist yet: run `aiki init`. Field: `stream`."""
+
+    code = "stream_missing"
+
+
+class TopologyMismatch(TransportError):
+    """A stream or consumer exists with another configuration. Fields: `name`, `differences` ({setting: (found, wanted)})."""
+
+    code = "topology_mismatch"
+
+
+class Conflict(TransportError):
+    """A compare-and-set lost: the subject's last sequence is another one. Field: `subject`."""
+
+    code = "conflict"
+
+
+class OutcomeUnknown(TransportError):
+    """No answer came to a write: it may or may not have happened. Field: `subject`."""
+
+    code = "outcome_unknown"
+
+
+class NoResponders(TransportError):
+    """Nobody listens on that subject. Field: `subject`."""
+
+    code = "no_responders"
+
+
+class RequestTimeout(TransportError):
+    """Nobody answered in time. Fields: `subject`, `timeout` (seconds)."""
+
+    code = "request_timeout"
