@@ -126,6 +126,12 @@ class RunMachine:
             self._append(Tick(now))
             self._guarded(lambda: self.loop.advance(now), now)
 
+    def fail(self, error: Exception, now: float) -> None:
+        """End the run with an error that is not its code's."""
+        if not is_final(self.state.status):
+            self.state.error = ErrorInfo.of(error)
+            self._final("failed", max(now, self.state.updated_at))
+
     def deadline(self) -> float | None:
         """The next instant at which `advance` would do something; None: nothing is waiting for time."""
         if is_final(self.state.status):

@@ -36,6 +36,7 @@ class Start(_Wire, tag="start"):
     input_hash: bytes
     created_at: float
     key: str | None = None
+    trace: dict[str, str] = {}
 
 
 class StepResult(_Wire, tag="result"):
