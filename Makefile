@@ -1,7 +1,7 @@
 # Everything here needs Python 3.11+ and a package index. pip does the installing, so that its own settings
 # (PIP_INDEX_URL, PIP_CERT, pip.conf, proxies) hold without being translated for another tool.
 .DEFAULT_GOAL := help
-.PHONY: help setup lock lint format test test-long demo bench changes clean
+.PHONY: help setup lock lint mypy format test test-long demo bench changes clean
 SHELL := /bin/sh
 
 VENV := .venv
@@ -43,6 +43,9 @@ lint: setup ## linters, layers and types
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/mypy $(CODE)
 	$(BIN)/basedpyright
+
+mypy: setup ## types alone
+	$(BIN)/mypy $(CODE)
 
 format: setup ## put the code into shape
 	$(BIN)/ruff check --fix .
