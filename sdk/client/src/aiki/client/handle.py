@@ -1,8 +1,10 @@
 """A handle of a run: how a client follows it."""
 
 import asyncio
+from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from aiki.client.changes import Changes
 from aiki.client.views import RunStatus, RunView, queued_status, run_status, run_view
 from aiki.journal import RunState, decode_state
 from aiki.kv import STATE_HEADER
@@ -38,7 +40,9 @@ _ENDS = {"failed": WorkflowFailed, "cancelled": WorkflowCancelled, "timed_out": 
 class RunHandle(Generic[Output]):
     """One run, by id. Made by `workflow.enqueue(client, …)` or `workflow.handle(client, run_id)`."""
 
-    def __init__(self, client: "Client", run_id: RunId, workflow: str, version: str, output: Schema[Output], *, started: bool = False) -> None:
+    def __init__(
+        self, client: "Client", run_id: RunId, workflow: str, version: str, output: Schema[Output], *, started: bool = False
+    ) -> None:
         self.id = run_id
         self.workflow = workflow
         self.version = version
@@ -113,7 +117,10 @@ class RunHandle(Generic[Output]):
         return _ended(decode_state(stored.value)) if stored is not None and is_final(stored.state) else None
 
     async def _check_exists(self) -> None:
-        if await self._client.waiting_start(self.workflow, self.version, self.id) is None and await self._client.store.read(self.id) is None:
+        if (
+            await self._client.waiting_start(self.workflow, self.version, self.id) is None
+            and await self._client.store.read(self.id) is None
+        ):
             raise self._missing()
 
     def _missing(self) -> RunNotFound:
@@ -144,6 +151,14 @@ class RunHandle(Generic[Output]):
                 raise self._missing()
         state, revision = found
         return run_view(state, await self._client.history(state), revision)
+
+    def changes(self) -> AsyncGenerator[RunView, None]:
+        """The run as it is now, then again after each commit; it ends after the final state. `RunNotFound` when there is no such run.
+
+        Follows live announcements, not by polling, and reads the run again after a reconnect. Revisions only grow; of commits that come
+        faster than they are taken only the newest is shown. Leave it early with `contextlib.aclosing`: that ends the subscription at once.
+        """
+        return Changes(self._client, self.id, self.describe).views()
 
 
 def _ended(state: RunState) -> Ended:

@@ -1,0 +1,23 @@
+"""The `aiki` command."""
+
+import click
+
+from aiki.cli.init import init
+from aiki.cli.worker import worker
+
+__all__ = ["cli", "main"]
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="aiki-sdk", prog_name="aiki")
+def cli() -> None:
+    """Durable workflows on NATS JetStream."""
+
+
+cli.add_command(init)
+cli.add_command(worker)
+
+
+def main() -> None:
+    """Run the command line."""
+    cli(prog_name="aiki")
