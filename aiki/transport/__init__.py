@@ -1,4 +1,7 @@
-"""Messaging: the port, JetStream, and the in-memory twin. Importing this package does not import nats-py; using `JetStreamTransport` does."""
+"""Messaging: the port, JetStream, and the in-memory twin.
+
+Importing this package does not import nats-py; using `JetStreamTransport` does.
+"""
 
 from typing import TYPE_CHECKING, Any
 
@@ -18,10 +21,9 @@ from aiki.transport.port import (
 )
 
 if TYPE_CHECKING:
-    from aiki.transport.memory import Faults, MemoryServer, MemoryTransport
-
     from aiki.transport.embedded import EmbeddedNats
     from aiki.transport.jetstream import JetStreamTransport
+    from aiki.transport.memory import Faults, MemoryServer, MemoryTransport
 
 __all__ = [
     "Ack",

@@ -27,12 +27,17 @@ PRIVATE_NAMES = (
     "_close",
     "_connect_to_server",
     "_current_server",
-    "_flush_pending",
+    "_flush_queue",
+    "_max_payload",
     "_pending",
     "_pending_data_size",
+    "_pings_outstanding",
+    "_pongs",
     "_process_err",
     "_process_msg",
     "_process_op_err",
+    "_process_pong",
+    "_send_ping",
     "_server_info",
     "_sid",
     "_status",
@@ -206,7 +211,7 @@ class Connection(Client):
         while True:
             try:
                 return await super()._attempt_reconnect()
-            except Exception as error:  # noqa: BLE001 - nats-py would give up for ever
+            except Exception as error:
                 log.warning("reconnecting to NATS failed: %r", error)
                 await asyncio.sleep(0.5)
 
@@ -224,13 +229,26 @@ class Connection(Client):
             log.warning("NATS reported %s", err_msg.strip("'"))
             await self._process_op_err(nats.errors.Error(f"nats: {err_msg}"))
 
+    async def _send_ping(self, future: "asyncio.Future[bool] | None" = None) -> None:
+        # nats-py writes a PING past what is pending; its PONG would then not prove that the server has seen it.
+        self._pongs.append(future or self._loop.create_future())
+        self.write(b"PING\r\n")
+
+    async def _process_pong(self) -> None:
+        # nats-py ends its read loop when the flush that waited for this has been given up.
+        if self._pongs:
+            future = self._pongs.pop(0)
+            if not future.done():
+                future.set_result(True)
+            self._pings_outstanding = 0
+
     async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes | None) -> None:
         """Messages that came through nats-py's own parser (WebSocket)."""
         receiver = self.receivers.get(b"%d" % sid)
         if receiver is not None:
             try:
                 receiver(subject, reply, headers or b"", data)
-            except Exception as error:  # noqa: BLE001 - a receiver's bug must not end the connection
+            except Exception as error:
                 self._receiver_failed(error)
 
 

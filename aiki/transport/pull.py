@@ -1,7 +1,7 @@
 """A standing pull: demand is kept at a durable consumer as long as the window has room.
 
-Each epoch has an inbox of its own. When the demand at the server is no longer known (reconnect, missed heartbeats, a shrunk window) a new epoch
-begins: its predecessor's inbox loses its subscriber, so the server forgets the pulls that still wait there.
+Each epoch has an inbox of its own. When the demand at the server is no longer known (reconnect, missed heartbeats, a shrunk window) a new
+epoch begins: its predecessor's inbox loses its subscriber, so the server forgets the pulls that still wait there.
 """
 
 import asyncio
@@ -143,7 +143,8 @@ class JetStreamConsumption:
             self._heard = self._loop.time()
         self._demand = room
         body = msgspec.json.encode({"batch": batch, "expires": int(EXPIRES * 1e9), "idle_heartbeat": int(HEARTBEAT * 1e9)})
-        self._connection.write(publication(self._next, f"{self._inbox}.{self._epoch}", "", len(body)), body, b"\r\n")
+        command, _ = publication(self._next, f"{self._inbox}.{self._epoch}", "", len(body))
+        self._connection.write(command, body, b"\r\n")
 
     def _receive(self, epoch: int, subject: bytes, reply: bytes, block: bytes, data: bytes) -> None:
         if not reply:

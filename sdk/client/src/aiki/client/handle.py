@@ -56,12 +56,14 @@ class RunHandle(Generic[Output]):
     async def wait_for_completion(self, timeout: Duration | None = None) -> Output:
         """The workflow's result, once it has ended.
 
-        Waits on the run's live announcements, not by polling, and reads the run again after a reconnect. Raises `WorkflowFailed`, `WorkflowCancelled`
-        or `WorkflowTimedOut` when it ended otherwise, `ResultTimeout` when `timeout` is over first (the run goes on), `RunNotFound`.
+        Waits on the run's live announcements, not by polling, and reads the run again after a reconnect. Raises `WorkflowFailed`,
+        `WorkflowCancelled` or `WorkflowTimedOut` when it ended otherwise, `ResultTimeout` when `timeout` is over first (the run goes on),
+        `RunNotFound`.
         """
         limit = None if timeout is None else seconds(timeout, "timeout")
+        patience = asyncio.timeout(limit)
         try:
-            async with asyncio.timeout(limit) as patience:
+            async with patience:
                 ended = await self._end()
         except TimeoutError as error:
             if not patience.expired():
