@@ -15,15 +15,21 @@ from aiki.actors.attempts import Ended, run_attempts, step_key
 from aiki.actors.definitions import TaskDefinition
 from aiki.actors.envelope import DONE, WORKING
 from aiki.actors.host import Host
+from aiki.journal import decode_state
 from aiki.transport.port import Consumption, Delivery, Message
 from aiki.types.errors import NoResponders, NotConnected, OutcomeUnknown, RequestTimeout
-from aiki.types.messages import Dispatch, Mail, StepFailedOnce, StepResult, decode_dispatch, encode
+from aiki.types.messages import Dispatch, Mail, StepFailedOnce, StepResult, Wake, decode_dispatch, encode
+from aiki.types.states import is_final
 
 __all__ = ["TaskWorker"]
 
 ANSWER_WITHIN = topology.ACK_WAIT
 """Seconds without an answer ("done" or "working") from the run's host after which the mailbox is used."""
 RETRY_FIRST, RETRY_MOST = 0.05, 2.0
+
+NUDGE = Wake(0, 0.0)
+"""Reported in place of an outcome that the run has already. It changes nothing, but has a host finish the turn that recorded the outcome:
+a dispatch that came again may be all that stands behind that turn."""
 
 _log = logging.getLogger("aiki.actors")
 
@@ -82,12 +88,27 @@ class TaskWorker:
             return
         try:
             async with self._slots:
-                message = await self._run(dispatch, delivery)
+                waited_for = delivery.attempt == 1 or await self._is_waited_for(dispatch)
+                message = await self._run(dispatch, delivery) if waited_for else NUDGE
             await self._report(dispatch, message, delivery)
         except NotConnected:
             pass
         finally:
             self._running.pop(delivery, None)
+
+    async def _is_waited_for(self, dispatch: Dispatch) -> bool:
+        """Whether the run still lacks this outcome. When a host died after recording it, the body must not run again."""
+        delay = RETRY_FIRST
+        while True:
+            try:
+                stored = await self._host.store.read(dispatch.run_id)
+            except (OutcomeUnknown, RequestTimeout):
+                await asyncio.sleep(delay)
+                delay = min(delay * 2, RETRY_MOST)
+                continue
+            if stored is None or is_final(stored.state):
+                return False
+            return any(step.serial == dispatch.serial for step in decode_state(stored.value).pending)
 
     async def _run(self, dispatch: Dispatch, delivery: Delivery) -> Mail:
         definition, host = self._definition, self._host
@@ -132,7 +153,7 @@ class TaskWorker:
             delivery.ack()
             return
         data = encode(message)
-        kind = "result" if isinstance(message, StepResult) else "failed"
+        kind = {StepResult: "result", StepFailedOnce: "failed"}.get(type(message), "again")
         message_id = f"{dispatch.run_id}/{dispatch.serial}/{kind}"
         delay = RETRY_FIRST
         while True:
