@@ -31,6 +31,9 @@ __all__ = ["RunHandle"]
 
 Output = TypeVar("Output")
 
+UNKNOWN = "?"
+"""The workflow and version of a handle by an id that nothing is known of."""
+
 LOOK_FIRST, LOOK_MOST = 2.0, 30.0
 """Seconds, doubling, after which a waiting client reads the run though nothing was announced: announcements are not durable."""
 
@@ -126,7 +129,8 @@ class RunHandle(Generic[Output]):
             raise self._missing()
 
     def _missing(self) -> RunNotFound:
-        return RunNotFound(f"there is no run {self.id!r} of workflow {self.workflow!r} in region {self._client.region!r}", run_id=self.id)
+        of = "" if self.workflow == UNKNOWN else f" of workflow {self.workflow!r}"
+        return RunNotFound(f"there is no run {self.id!r}{of} in region {self._client.region!r}", run_id=self.id)
 
     async def get_status(self) -> RunStatus:
         """The run's present state. `RunNotFound` when there is none."""
