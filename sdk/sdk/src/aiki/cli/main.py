@@ -2,7 +2,10 @@
 
 import click
 
+from aiki.cli.dev import dev
+from aiki.cli.doctor import doctor
 from aiki.cli.init import init
+from aiki.cli.run import run
 from aiki.cli.worker import worker
 
 __all__ = ["cli", "main"]
@@ -14,8 +17,8 @@ def cli() -> None:
     """Durable workflows on NATS JetStream."""
 
 
-cli.add_command(init)
-cli.add_command(worker)
+for _command in (dev, worker, run, init, doctor):
+    cli.add_command(_command)
 
 
 def main() -> None:

@@ -37,14 +37,14 @@ class Session:
         return await Client.connect(self.url, region=self.region)
 
 
-def command(name: str, group: click.Group | None = None, **settings: Any) -> Callable[[Function], click.Command]:
+def command(name: str, group: click.Group | None = None, *, connects: bool = True, **settings: Any) -> Callable[[Function], click.Command]:
     """Make an `async def` a command (of `group`) with the shared options: it is called with a `Session`, then its own options by name.
 
-    An `AikiError` ends the process with status 1 and one line on standard error.
+    `connects`: whether it takes the URL of a NATS server. An `AikiError` ends the process with status 1 and one line on standard error.
     """
 
     def decorate(function: Function) -> click.Command:
-        def call(url: str, region: str, as_json: bool, debug: bool, **options: Any) -> None:
+        def call(region: str, as_json: bool, debug: bool, url: str = DEFAULT_URL, **options: Any) -> None:
             session = Session(url, region, as_json)
             try:
                 _run(lambda: function(session, **options))
@@ -55,7 +55,8 @@ def command(name: str, group: click.Group | None = None, **settings: Any) -> Cal
                 sys.exit(1)
 
         update_wrapper(call, function)
-        made: click.Command = click.command(name, **settings)(_connection_options(call))
+        make: Callable[[Callable[..., None]], click.Command] = click.command(name, **settings)
+        made = make(_shared_options(call, connects))
         if group is not None:
             group.add_command(made)
         return made
@@ -63,14 +64,14 @@ def command(name: str, group: click.Group | None = None, **settings: Any) -> Cal
     return decorate
 
 
-def _connection_options(function: Made) -> Made:
+def _shared_options(function: Made, connects: bool) -> Made:
     options = (
         click.option("--url", envvar="AIKI_URL", default=DEFAULT_URL, show_default=True, help="Where NATS is; $AIKI_URL."),
         click.option("--region", envvar="AIKI_REGION", default="default", show_default=True, help="The region; $AIKI_REGION."),
         click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs."),
         click.option("--debug", is_flag=True, help="Show the traceback of an error."),
     )
-    for option in reversed(options):
+    for option in reversed(options if connects else options[1:]):
         function = option(function)
     return function
 

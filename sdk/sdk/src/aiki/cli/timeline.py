@@ -21,7 +21,7 @@ LABEL = 36
 def timeline(view: "RunView", columns: int, *, label: "Callable[[StepView], str] | None" = None) -> "Table":
     """Step, worker, start (since the run began), duration and bar, by start, in `columns` columns.
 
-    Steps without an outcome have a bar up to now, drawn with dots; failed ones are drawn with x. `label`: how to call a step, if not by name.
+    Steps without an outcome have a bar up to now, drawn with dots; failed ones are drawn with x. `label`: what to call a step.
     """
     begin = view.status.started_at or view.status.created_at
     end = view.status.finished_at or max([datetime.now(UTC), *_instants(view)])
@@ -36,7 +36,7 @@ def timeline(view: "RunView", columns: int, *, label: "Callable[[StepView], str]
         rows.append((name if len(name) <= LABEL else name[: LABEL - 1] + "…", step.worker or "", f"+{span(offset)}", took))
         places.append((offset / total, length / total, {"completed": "█", "failed": "x"}.get(step.state, "·")))
     taken = sum(max(len(row[number]) for row in (headings, *rows)) + 1 for number in range(len(headings)))
-    width = min(max(columns - taken, LEAST), MOST)
+    width = min(max(columns - taken - 1, LEAST), MOST)
     lines = [(*row, bar(offset, length, width, mark=mark)) for row, (offset, length, mark) in zip(rows, places, strict=True)]
     return grid((*headings, f"0 … {span(total)}"), lines, keep=True)
 
