@@ -15,9 +15,11 @@ from aiki.actors.attempts import Ended, run_attempts, step_key
 from aiki.actors.definitions import TaskDefinition
 from aiki.actors.envelope import DONE, WORKING
 from aiki.actors.host import Host
+from aiki.journal import decode_state
 from aiki.transport.port import Consumption, Delivery, Message
 from aiki.types.errors import NoResponders, NotConnected, OutcomeUnknown, RequestTimeout
 from aiki.types.messages import Dispatch, Mail, StepFailedOnce, StepResult, decode_dispatch, encode
+from aiki.types.states import is_final
 
 __all__ = ["TaskWorker"]
 
@@ -81,6 +83,9 @@ class TaskWorker:
             self._running.pop(delivery, None)
             return
         try:
+            if self._doubtful(delivery) and await self._is_answered(dispatch):
+                delivery.ack()
+                return
             async with self._slots:
                 message = await self._run(dispatch, delivery)
             await self._report(dispatch, message, delivery)
@@ -88,6 +93,20 @@ class TaskWorker:
             pass
         finally:
             self._running.pop(delivery, None)
+
+    def _doubtful(self, delivery: Delivery) -> bool:
+        """Whether another worker may have had this dispatch: the count of deliveries is lost when a server dies, so its age is asked as well."""
+        return delivery.attempt > 1 or self._host.now() - delivery.timestamp > topology.ACK_WAIT
+
+    async def _is_answered(self, dispatch: Dispatch) -> bool:
+        """A worker may die between the recording of an outcome and its acknowledgement: a recorded step must not run again."""
+        stored = await self._host.store.read(dispatch.run_id)
+        if stored is None or is_final(stored.state):
+            return True
+        pending = decode_state(stored.value).pending
+        return not any(
+            step.address == dispatch.address and step.ordinal == dispatch.ordinal and step.serial == dispatch.serial for step in pending
+        )
 
     async def _run(self, dispatch: Dispatch, delivery: Delivery) -> Mail:
         definition, host = self._definition, self._host
