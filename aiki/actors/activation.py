@@ -32,7 +32,7 @@ from aiki.journal import Operation, RunMachine, RunState, StepId, decode_state, 
 from aiki.kv import RunStore
 from aiki.types.errors import Conflict, NotConnected, PayloadTooLarge
 from aiki.types.failure import ErrorInfo
-from aiki.types.messages import Mail, Start, StepFailedOnce, StepResult
+from aiki.types.messages import Mail, Resume, Start, StepFailedOnce, StepResult, Wake
 from aiki.types.states import is_final
 
 __all__ = ["Activation", "ActivationHost"]
@@ -208,13 +208,13 @@ class Activation:
                 self._end(machine)
                 return
             elif self._inbox:
-                self._release_all_but_one()
+                self._release_early()
             else:
                 due = machine.deadline()
                 if not self._local and (due is None or due - now > NEAR):
                     self._settle_all()
                     return
-                self._release_all_but_one()
+                self._release_early()
                 await self._wait(due)
 
     def _apply(self, machine: RunMachine, now: float, failure: PayloadTooLarge | None) -> None:
@@ -371,10 +371,21 @@ class Activation:
 
     # -- ends
 
-    def _release_all_but_one(self) -> None:
-        """What is committed and sent is done; one message stays behind the turn."""
-        while len(self._held) > 1:
-            self._held.pop().done()
+    def _release_early(self) -> None:
+        """What is committed and sent is done, but for the message that stands behind the turn.
+
+        That one may be here more than once, redelivered or by way of the mailbox, and to settle any copy could take it away: all copies are kept.
+        """
+        if len(self._held) < 2:
+            return
+        anchor = _identity(self._held[0].message)
+        kept = []
+        for envelope in self._held:
+            if (identity := _identity(envelope.message)) is None or identity == anchor:
+                kept.append(envelope)
+            else:
+                envelope.done()
+        self._held = kept
 
     def _refuse_all(self, delay: float) -> None:
         for envelope in (*self._held, *self._batch):
@@ -447,6 +458,15 @@ class Activation:
             )
         self._local.pop(operation.id, None)
         self.deliver(LocalEnvelope(message))
+
+
+def _identity(message: Mail) -> tuple[object, ...] | None:
+    """Equal for messages that may stand on the same durable one; None for those that take the place of another."""
+    if isinstance(message, StepResult | StepFailedOnce):
+        return (message.address, message.ordinal, message.serial)
+    if isinstance(message, Wake):
+        return ("wake", message.serial)
+    return None if isinstance(message, Resume) else ("start",)
 
 
 def _size(entries: Sequence[msgspec.Raw]) -> int:
