@@ -18,7 +18,7 @@ from aiki.actors.host import Host
 from aiki.journal import decode_state
 from aiki.transport.port import Consumption, Delivery, Message
 from aiki.types.errors import NoResponders, NotConnected, OutcomeUnknown, RequestTimeout
-from aiki.types.messages import Dispatch, Mail, StepFailedOnce, StepResult, Wake, decode_dispatch, encode
+from aiki.types.messages import Dispatch, Mail, Resume, StepFailedOnce, StepResult, decode_dispatch, encode
 from aiki.types.states import is_final
 
 __all__ = ["TaskWorker"]
@@ -26,10 +26,6 @@ __all__ = ["TaskWorker"]
 ANSWER_WITHIN = topology.ACK_WAIT
 """Seconds without an answer ("done" or "working") from the run's host after which the mailbox is used."""
 RETRY_FIRST, RETRY_MOST = 0.05, 2.0
-
-NUDGE = Wake(0, 0.0)
-"""Reported in place of an outcome that the run has already. It changes nothing, but has a host finish the turn that recorded the outcome:
-a dispatch that came again may be all that stands behind that turn."""
 
 _log = logging.getLogger("aiki.actors")
 
@@ -87,28 +83,31 @@ class TaskWorker:
             self._running.pop(delivery, None)
             return
         try:
+            if self._doubtful(delivery) and await self._is_answered(dispatch):
+                # Whoever recorded the outcome may have died in the very turn that this dispatch stands behind.
+                await self._mail(dispatch, Resume("a dispatch was answered, but not acknowledged"), "resume", delivery)
+                return
             async with self._slots:
-                waited_for = delivery.attempt == 1 or await self._is_waited_for(dispatch)
-                message = await self._run(dispatch, delivery) if waited_for else NUDGE
+                message = await self._run(dispatch, delivery)
             await self._report(dispatch, message, delivery)
         except NotConnected:
             pass
         finally:
             self._running.pop(delivery, None)
 
-    async def _is_waited_for(self, dispatch: Dispatch) -> bool:
-        """Whether the run still lacks this outcome. When a host died after recording it, the body must not run again."""
-        delay = RETRY_FIRST
-        while True:
-            try:
-                stored = await self._host.store.read(dispatch.run_id)
-            except (OutcomeUnknown, RequestTimeout):
-                await asyncio.sleep(delay)
-                delay = min(delay * 2, RETRY_MOST)
-                continue
-            if stored is None or is_final(stored.state):
-                return False
-            return any(step.serial == dispatch.serial for step in decode_state(stored.value).pending)
+    def _doubtful(self, delivery: Delivery) -> bool:
+        """Whether another worker may have had this dispatch: the count of deliveries is lost when a server dies, so its age is asked as well."""
+        return delivery.attempt > 1 or self._host.now() - delivery.timestamp > topology.ACK_WAIT
+
+    async def _is_answered(self, dispatch: Dispatch) -> bool:
+        """A worker may die between the recording of an outcome and its acknowledgement: a recorded step must not run again."""
+        stored = await self._host.store.read(dispatch.run_id)
+        if stored is None or is_final(stored.state):
+            return True
+        pending = decode_state(stored.value).pending
+        return not any(
+            step.address == dispatch.address and step.ordinal == dispatch.ordinal and step.serial == dispatch.serial for step in pending
+        )
 
     async def _run(self, dispatch: Dispatch, delivery: Delivery) -> Mail:
         definition, host = self._definition, self._host
@@ -152,13 +151,16 @@ class TaskWorker:
         elif await self._ask_host(dispatch, message, delivery):
             delivery.ack()
             return
+        await self._mail(dispatch, message, "result" if isinstance(message, StepResult) else "failed", delivery)
+
+    async def _mail(self, dispatch: Dispatch, message: Mail, kind: str, delivery: Delivery) -> None:
+        """Put a message into the run's mailbox, which then is what stands behind it, and settle the dispatch."""
         data = encode(message)
-        kind = {StepResult: "result", StepFailedOnce: "failed"}.get(type(message), "again")
         message_id = f"{dispatch.run_id}/{dispatch.serial}/{kind}"
         delay = RETRY_FIRST
         while True:
             try:
-                await host.transport.publish(dispatch.mailbox, data, message_id=message_id)
+                await self._host.transport.publish(dispatch.mailbox, data, message_id=message_id)
                 break
             except OutcomeUnknown:
                 await asyncio.sleep(delay)
