@@ -1,5 +1,6 @@
 """The command line: real processes on a real server."""
 
+import os
 import signal
 import socket
 import subprocess
@@ -155,6 +156,35 @@ def test_a_worker_that_is_told_to_stop_leaves_its_work_to_others(tmp_path: Path)
         watched = Command(second.announced["url"])("run", "watch", run_id)
         assert watched.returncode == 0, watched.stderr
         assert second.stop() == 0
+
+
+SLOW = """
+from aiki.sdk import Context, task, workflow
+
+@task(name="slow")
+def slow(fifo: str) -> str:
+    with open(fifo) as wait:
+        return wait.read()
+
+@workflow(name="patient")
+async def patient(ctx: Context, fifo: str) -> str:
+    return await slow.run(ctx, fifo)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_body_at_work_is_given_its_grace(aiki: Command, tmp_path: Path) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    (tmp_path / "slow.py").write_text(SLOW)
+    with Command(aiki.url, tmp_path).service("worker", "slow.py", "--id", "slow-1") as worker:
+        run_id = start(aiki, "patient", f'"{fifo}"', "--version", "1.0.0")
+        with fifo.open("w") as go:  # opens when the body has begun
+            worker.process.send_signal(signal.SIGTERM)
+            go.write("done in time")
+        assert worker.process.wait(timeout=30) == 0
+    (step,) = aiki.json("run", "show", run_id)["steps"]
+    assert (step["state"], step["worker"], step["output"]) == ("completed", "slow-1", "done in time")
 
 
 def test_version_and_help() -> None:
