@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from aiki.cli.logs import log_to_stderr, with_log_level
 from aiki.cli.output import emit
 from aiki.cli.session import Session, command
 from aiki.cli.stopping import stop_signal
@@ -26,7 +27,8 @@ DEFAULT_PORT = 4222
     "--store", type=click.Path(file_okay=False, path_type=Path), default=None, help="Keep the data here, not in a temporary folder."
 )
 @click.option("--port", type=click.IntRange(0, 65535), default=DEFAULT_PORT, show_default=True, help="The NATS server's; 0: a free one.")
-async def dev(session: Session, modules: tuple[str, ...], store: Path | None, port: int) -> None:
+@with_log_level
+async def dev(session: Session, modules: tuple[str, ...], store: Path | None, port: int, log_level: str) -> None:
     """Start NATS with its streams and a worker for MODULE, in one process, until Ctrl-C. Without a MODULE: only NATS."""
     from aiki import actors
     from aiki.cli.target import collect
@@ -36,6 +38,7 @@ async def dev(session: Session, modules: tuple[str, ...], store: Path | None, po
 
     registry = Registry()
     collect(modules, registry)
+    log_to_stderr(log_level)
     _check_free(port)
     with stop_signal() as stopped:
         async with EmbeddedNats(store=store, port=port) as server, await Client.connect(server.url, region=session.region) as client:

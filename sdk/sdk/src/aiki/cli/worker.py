@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from aiki.cli.logs import log_to_stderr, with_log_level
 from aiki.cli.output import age, emit, table
 from aiki.cli.session import Session, command
 from aiki.cli.stopping import stop_signal
@@ -39,8 +40,16 @@ def worker() -> None:
 @click.option("--max-runs", type=click.IntRange(1), default=100, show_default=True, help="Turns of runs that go on at a time.")
 @click.option("--max-tasks", type=click.IntRange(1), default=100, show_default=True, help="Task bodies that run at a time.")
 @click.option("--grace", type=click.FloatRange(0), default=10.0, show_default=True, help="Seconds to end what runs, when told to stop.")
+@with_log_level
 async def serve(
-    session: Session, modules: tuple[str, ...], queue: str, worker_id: str | None, max_runs: int, max_tasks: int, grace: float
+    session: Session,
+    modules: tuple[str, ...],
+    queue: str,
+    worker_id: str | None,
+    max_runs: int,
+    max_tasks: int,
+    grace: float,
+    log_level: str,
 ) -> None:
     """Serve the workflows and tasks of MODULE (a dotted name or a .py file), until SIGTERM or Ctrl-C.
 
@@ -52,6 +61,7 @@ async def serve(
 
     registry = Registry()
     collect(modules, registry)
+    log_to_stderr(log_level)
     with stop_signal() as stopped:
         async with await session.connect() as client:
             it = Worker(client, id=worker_id, queue=queue, max_concurrent_workflow_runs=max_runs, max_concurrent_tasks=max_tasks)
