@@ -1,0 +1,34 @@
+"""A worker process: `python -m benchmarks.worker --url … --mode remote`. Writes the file `--ready` once it serves, and serves until SIGTERM."""
+
+import argparse
+from pathlib import Path
+
+from aiki.sdk import Client, Worker
+from benchmarks.loop import run
+from benchmarks.region import REGION
+from benchmarks.program import Program
+from benchmarks.steplog import StepLog
+
+
+async def serve(url: str, name: str, program: Program, ready: Path) -> None:
+    """Serve the program until a signal ends it."""
+    async with await Client.connect(url, region=REGION) as client:
+        worker = Worker(client, id=name, max_concurrent_workflow_runs=1000, max_concurrent_tasks=1000)
+        program.register(worker)
+        await worker.start()
+        ready.touch()
+        await worker.run()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.worker", description=__doc__)
+    parser.add_argument("--url", required=True)
+    parser.add_argument("--name", required=True)
+    parser.add_argument("--mode", required=True, choices=["remote", "local"])
+    parser.add_argument("--ready", required=True, type=Path)
+    options = parser.parse_args()
+    run(serve(options.url, options.name, Program(options.mode, StepLog.from_environment()), options.ready))
+
+
+if __name__ == "__main__":
+    main()
