@@ -21,9 +21,7 @@ def parse(words: Sequence[str]) -> Options:
     parser.add_argument("--runs", "--workflows", type=_positive, dest="runs", help="how many runs (default: the workload's)")
     parser.add_argument("--steps", type=_positive, help="steps of a run (default: the workload's)")
     parser.add_argument("--mode", default="remote", choices=MODES, help="where Aiki runs steps")
-    parser.add_argument(
-        "--durability", default="os", choices=DURABILITIES, help="who syncs Aiki's store: the operating system, or every write"
-    )
+    parser.add_argument("--durability", default="os", choices=DURABILITIES, help="who syncs Aiki's store: the system, later, or each write")
     parser.add_argument("--workers", type=_positive, default=1, help="worker processes")
     parser.add_argument("--conc", type=_positive, default=64, help="starts at a time")
     parser.add_argument("--closed", action="store_true", help="--conc bounds the runs in flight instead of the starts")

@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 class ChildDied(Exception):
-    """A child ended before it was ready; the message ends with its last output."""
+    """A child failed, or ended before it was ready; the message ends with its last output."""
 
 
 class Child:
@@ -56,8 +56,13 @@ class Child:
         deadline = asyncio.get_running_loop().time() + timeout
         while not condition():
             if self._process.poll() is not None or asyncio.get_running_loop().time() > deadline:
-                raise ChildDied(f"{self.name} did not get ready: {self.log.read_text(errors='replace')[-800:].strip()}")
+                raise ChildDied(f"{self.name} did not get ready: {self._last_words()}")
             await asyncio.sleep(0.02)
+
+    async def success(self) -> None:
+        """Wait for its end; `ChildDied` when it failed."""
+        if await asyncio.to_thread(self._process.wait):
+            raise ChildDied(f"{self.name} failed: {self._last_words()}")
 
     def kill(self) -> None:
         """SIGKILL, to the whole tree."""
@@ -70,6 +75,9 @@ class Child:
         with suppress(subprocess.TimeoutExpired):
             await asyncio.to_thread(self._process.wait, grace)
         self.kill()
+
+    def _last_words(self) -> str:
+        return self.log.read_text(errors="replace")[-800:].strip()
 
     def _signal(self, sign: signal.Signals) -> None:
         with suppress(ProcessLookupError, PermissionError):

@@ -33,13 +33,17 @@ async def execute(options: Options, factory: EngineFactory) -> str:
         async with factory(options, folder, log) as engine:
             return line(options, await workload.measure(engine, options), load)
     except BaseException:
-        for output in sorted(folder.glob("*.log")):
-            tail = output.read_text(errors="replace")[-2000:].strip()
-            if tail:
-                print(f"--- {output.name}\n{tail}", file=sys.stderr)
+        _show_logs(folder)
         raise
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _show_logs(folder: Path) -> None:
+    for output in sorted(folder.glob("*.log")):
+        tail = output.read_text(errors="replace")[-2000:].strip()
+        if tail:
+            print(f"--- {output.name}\n{tail}", file=sys.stderr)
 
 
 def _stop_on_sigterm() -> None:

@@ -32,7 +32,7 @@ class Handle:
 
 
 class Aiki:
-    """Server, workers and client. With `fsync` the server syncs every write before it answers; with `os` the operating system does, later."""
+    """Server, workers and client. `fsync`: the server syncs a write before it answers; `os`: the operating system syncs it, later."""
 
     def __init__(self, options: Options, folder: Path, log: StepLog) -> None:
         self.log = log

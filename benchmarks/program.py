@@ -5,7 +5,7 @@ import asyncio
 import msgspec
 
 from aiki.sdk import Context, Worker, task, workflow
-from benchmarks.engine import SLOW_STEP_S, Workflow
+from benchmarks.engine import SLOW_STEP_S
 from benchmarks.options import Mode
 from benchmarks.steplog import StepLog
 

@@ -1,8 +1,9 @@
 """What the server itself says it has stored."""
 
 import json
+from typing import Any
 
-from aiki.transport import Transport
+from aiki.transport.port import Transport
 
 __all__ = ["stored_messages"]
 
@@ -12,11 +13,11 @@ async def stored_messages(transport: Transport) -> int:
 
     A timer counts twice, as it is written: the schedule, and the message that the server makes of it.
     """
-    total = offset = 0
+    total, offset = 0, 0
     while True:
         answer = await transport.request("$JS.API.STREAM.LIST", json.dumps({"offset": offset}).encode())
-        page = json.loads(answer.data)
-        total += sum(stream["state"]["last_seq"] for stream in page["streams"])
+        page: dict[str, Any] = json.loads(answer.data)
+        total += sum(int(stream["state"]["last_seq"]) for stream in page["streams"])
         offset += len(page["streams"])
         if not page["streams"] or offset >= page["total"]:
             return total

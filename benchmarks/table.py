@@ -15,9 +15,8 @@ def show(workload: str, rows: Sequence[Row]) -> None:
     """Print a workload's rows: medians, and for ours how many times as good as each peer."""
     title = f"{workload} {WORKLOADS[workload].title}: medians of {max((row.rounds for row in rows), default=0)} rounds"
     peers = sorted({name for row in rows for name in row.ratios})
-    caption = (
-        f"x {', '.join(peers)}: how many times as good as the peer by {COLUMNS[workload][0].title}; above 1 is better" if peers else None
-    )
+    measure = COLUMNS[workload][0].title
+    caption = f"x peer: how many times as good as the peer, by {measure}; above 1 is better" if peers else None
     table = Table(title=title, caption=caption)
     for heading in ("engine", "mode", "durability"):
         table.add_column(heading)

@@ -1,22 +1,23 @@
-"""A worker process: `python -m benchmarks.worker --url … --mode remote`. Writes the file `--ready` once it serves, and serves until SIGTERM."""
+"""A worker process, `python -m benchmarks.worker`: makes the file `--ready` once it serves, and serves until SIGTERM."""
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 
 from aiki.sdk import Client, Worker
 from benchmarks.loop import run
-from benchmarks.region import REGION
 from benchmarks.program import Program
+from benchmarks.region import REGION
 from benchmarks.steplog import StepLog
 
 
-async def serve(url: str, name: str, program: Program, ready: Path) -> None:
+async def serve(url: str, name: str, program: Program, on_ready: Callable[[], None]) -> None:
     """Serve the program until a signal ends it."""
     async with await Client.connect(url, region=REGION) as client:
         worker = Worker(client, id=name, max_concurrent_workflow_runs=1000, max_concurrent_tasks=1000)
         program.register(worker)
         await worker.start()
-        ready.touch()
+        on_ready()
         await worker.run()
 
 
@@ -27,7 +28,7 @@ def main() -> None:
     parser.add_argument("--mode", required=True, choices=["remote", "local"])
     parser.add_argument("--ready", required=True, type=Path)
     options = parser.parse_args()
-    run(serve(options.url, options.name, Program(options.mode, StepLog.from_environment()), options.ready))
+    run(serve(options.url, options.name, Program(options.mode, StepLog.from_environment()), options.ready.touch))
 
 
 if __name__ == "__main__":

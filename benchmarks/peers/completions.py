@@ -10,7 +10,7 @@ TOGETHER_S = 0.02
 
 
 class Completions:
-    """`of(key)` is a future that gets its value once the query lists the key. Polls often when one run is awaited, and gently when many are."""
+    """`of(key)` is a future of the value that the query lists for the key. Polls often when one run is awaited, gently when many are."""
 
     def __init__(self, query: Callable[[], Awaitable[Iterable[tuple[str, int]]]]) -> None:
         self._query = query

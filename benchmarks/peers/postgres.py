@@ -1,11 +1,9 @@
 """A private PostgreSQL server on a fresh cluster, with default settings: fsync is on."""
 
-import asyncio
 import os
 import pwd
 import shutil
 import signal
-import subprocess
 from pathlib import Path
 from types import TracebackType
 
@@ -51,10 +49,8 @@ class Postgres:
         if owner:
             self._folder.chmod(0o755)
             shutil.chown(data, owner)
-        initdb = [commands / "initdb", "--pgdata", data, "--username", "postgres", "--auth", "trust", "--no-sync"]
-        done = await asyncio.to_thread(subprocess.run, initdb, cwd="/", user=owner, capture_output=True, text=True)
-        if done.returncode:
-            raise MissingPeer(f"initdb failed: {done.stderr.strip()}")
+        initdb: list[str | Path] = [commands / "initdb", "--pgdata", data, "--username", "postgres", "--auth", "trust", "--no-sync"]
+        await Child("initdb", initdb, self._folder, owner=owner).success()
         settings = ["-c", "listen_addresses=127.0.0.1", "-c", f"unix_socket_directories={data}"]
         self._server = Child("postgres", [commands / "postgres", "-D", data, "-p", str(self._port), *settings], self._folder, owner=owner)
         await self._server.until(lambda: (data / "postmaster.pid").exists() and answers(self._port))

@@ -1,8 +1,8 @@
 """Absurd as an `Engine`: PostgreSQL with its functions, polling workers, and a client with a pool of connections."""
 
+# mypy: disable-error-code="import-not-found"
+
 import asyncio
-import os
-import subprocess
 import sys
 from collections.abc import Iterable, Sequence
 from contextlib import AsyncExitStack
@@ -54,8 +54,8 @@ class Absurd:
             await stack.enter_async_context(self._postgres)
             control = Path(sys.executable).parent / "absurdctl"
             for command in (["init"], ["create-queue", QUEUE]):
-                environment = {**os.environ, "ABSURD_DATABASE_URL": self._postgres.url}
-                await asyncio.to_thread(subprocess.run, [control, *command], check=True, stdout=subprocess.DEVNULL, env=environment)
+                environment = {"ABSURD_DATABASE_URL": self._postgres.url}
+                await Child(command[0], [control, *command], self._folder, environment=environment).success()
             stack.push_async_callback(self._stop_workers)
             self._workers = [self._spawn() for _ in range(self._options.workers)]
             self._database = await stack.enter_async_context(await psycopg.AsyncConnection.connect(self._postgres.url, autocommit=True))

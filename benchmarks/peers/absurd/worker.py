@@ -1,5 +1,7 @@
 """A worker process with the workflows, as Absurd tasks; serves until it is ended."""
 
+# mypy: disable-error-code="import-not-found"
+
 import argparse
 import asyncio
 from typing import Any
@@ -21,7 +23,8 @@ async def inc(ctx: AsyncTaskContext, label: str, number: int, value: int) -> int
         log.write("S", label, number)
         return value + 1
 
-    return await ctx.step(f"inc-{number}", body)
+    result: int = await ctx.step(f"inc-{number}", body)
+    return result
 
 
 async def slow(ctx: AsyncTaskContext, label: str, number: int, value: int) -> int:
@@ -31,7 +34,8 @@ async def slow(ctx: AsyncTaskContext, label: str, number: int, value: int) -> in
         log.write("E", label, number)
         return value + 1
 
-    return await ctx.step(f"slow-{number}", body)
+    result: int = await ctx.step(f"slow-{number}", body)
+    return result
 
 
 async def chain(order: dict[str, Any], ctx: AsyncTaskContext) -> int:

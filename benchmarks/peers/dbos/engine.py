@@ -1,5 +1,7 @@
 """DBOS as an `Engine`: each worker process is also the client of its runs, which is how DBOS is fastest."""
 
+# mypy: disable-error-code="import-not-found"
+
 import asyncio
 import itertools
 import sys

@@ -44,6 +44,10 @@ class Link:
                     self._accepted[answer["label"]].set_result(None)
         except ConnectionError:
             pass
-        for future in (*self._accepted.values(), *self._results.values()):
-            if not future.done():
-                future.set_exception(ConnectionError("the worker is gone"))
+        gone = ConnectionError("the worker is gone")
+        for accepted in self._accepted.values():
+            if not accepted.done():
+                accepted.set_exception(gone)
+        for result in self._results.values():
+            if not result.done():
+                result.set_exception(gone)

@@ -1,5 +1,7 @@
 """The workflows, as DBOS workflows."""
 
+# mypy: disable-error-code="import-not-found, untyped-decorator"
+
 import asyncio
 
 from dbos import DBOS

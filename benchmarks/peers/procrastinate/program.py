@@ -1,5 +1,7 @@
 """A chain as a queue can do it: each job defers the next."""
 
+# mypy: disable-error-code="import-not-found, untyped-decorator"
+
 from procrastinate import App, PsycopgConnector
 
 from benchmarks.steplog import StepLog

@@ -1,5 +1,7 @@
 """Restate as an `Engine`: starts go to its HTTP ingress, and results are fetched by attaching to the invocation."""
 
+# mypy: disable-error-code="import-not-found"
+
 import asyncio
 import sys
 from collections.abc import Sequence
@@ -20,6 +22,7 @@ from benchmarks.steplog import StepLog
 __all__ = ["ENGINE"]
 
 ACCEPTED = (200, 201, 202)
+ATTEMPTS = 100
 
 
 class Invocation:
@@ -103,17 +106,17 @@ class Restate:
 
     async def _patiently(self, method: str, url: str, body: object) -> None:
         """Ask until the answer is good: the server accepts connections a moment before its partitions have leaders."""
-        for _ in range(100):
+        for attempt in range(ATTEMPTS):
             try:
                 await self.ask(method, url, body)
                 return
-            except (RuntimeError, aiohttp.ClientError) as failure:
-                error = failure
+            except (RuntimeError, aiohttp.ClientError):
+                if attempt == ATTEMPTS - 1:
+                    raise
             await asyncio.sleep(0.2)
-        raise error
 
     def _spawn(self) -> Child:
-        granian = [Path(sys.executable).parent / "granian", "--interface", "asgi", "benchmarks.peers.restate.program:app"]
+        granian: list[str | Path] = [Path(sys.executable).parent / "granian", "--interface", "asgi", "benchmarks.peers.restate.program:app"]
         where = ["--host", "127.0.0.1", "--port", str(self._service), "--http", "2", "--workers", str(self._options.workers)]
         return Child("worker", [*granian, *where], self._folder, environment=self.log.environment())
 
@@ -122,9 +125,7 @@ def _server_binary() -> Path:
     binaries = PEERS["restate"].folder.glob("node_modules/@restatedev/restate-server-*/bin/restate-server")
     found = next(iter(binaries), None)
     if found is None:
-        raise MissingPeer(
-            "restate's server is not installed, or not made for this platform: run `python -m benchmarks peers install restate`"
-        )
+        raise MissingPeer("restate's server is not installed or not made for this platform: `python -m benchmarks peers install restate`")
     return found
 
 

@@ -1,6 +1,9 @@
 """The workflows, as Restate handlers; `program:app` is what granian serves."""
 
+# mypy: disable-error-code="import-not-found, untyped-decorator"
+
 import asyncio
+from typing import Any
 
 import restate
 
@@ -24,7 +27,7 @@ async def slow(label: str, number: int, value: int) -> int:
 
 
 @service.handler()
-async def chain(ctx: restate.Context, order: dict) -> int:
+async def chain(ctx: restate.Context, order: dict[str, Any]) -> int:
     value = 0
     for number in range(order["steps"]):
         value = await ctx.run_typed("inc", inc, label=order["label"], number=number, value=value)
@@ -32,14 +35,14 @@ async def chain(ctx: restate.Context, order: dict) -> int:
 
 
 @service.handler()
-async def fan(ctx: restate.Context, order: dict) -> int:
+async def fan(ctx: restate.Context, order: dict[str, Any]) -> int:
     steps = [ctx.run_typed("inc", inc, label=order["label"], number=number, value=number) for number in range(order["steps"])]
     await restate.gather(*steps)
     return sum([await step for step in steps])
 
 
 @service.handler()
-async def slow_chain(ctx: restate.Context, order: dict) -> int:
+async def slow_chain(ctx: restate.Context, order: dict[str, Any]) -> int:
     value = 0
     for number in range(order["steps"]):
         value = await ctx.run_typed("slow", slow, label=order["label"], number=number, value=value)
