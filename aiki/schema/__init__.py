@@ -1,0 +1,8 @@
+"""Validation of payloads: any supported Python type to JSON and back, and the canonical form that content addresses are made from."""
+
+from aiki.schema.canonical import content_hash, payload_hash
+from aiki.schema.choose import schema_for
+from aiki.schema.port import Schema
+from aiki.schema.structural import MAX_PAYLOAD
+
+__all__ = ["MAX_PAYLOAD", "Schema", "content_hash", "payload_hash", "schema_for"]

@@ -1,0 +1,425 @@
+"""The transport over NATS JetStream."""
+
+import asyncio
+import math
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any, Literal, NamedTuple
+
+import nats.errors
+from nats.nuid import NUID
+
+from aiki.transport.api import (
+    NO_CONSUMER,
+    NO_MESSAGE,
+    NO_STREAM,
+    AccountAnswer,
+    Api,
+    ConsumerAnswer,
+    MessageAnswer,
+    PurgeAnswer,
+    StreamAnswer,
+)
+from aiki.transport.connection import Connection
+from aiki.transport.exchange import Exchange
+from aiki.transport.headers import format_headers, parse_headers, parse_status
+from aiki.transport.message import WireMessage, publication
+from aiki.transport.port import Ack, ConsumerSpec, Consumption, Delivery, Headers, Message, ServerInfo, Stored, StreamSpec, Subscription
+from aiki.transport.pull import JetStreamConsumption
+from aiki.transport.topology import consumer_config, differences, stream_config, stream_spec
+from aiki.types.errors import (
+    NoResponders,
+    NotConnected,
+    ServerTooOld,
+    StreamMissing,
+    TopologyMismatch,
+    TransportError,
+)
+
+__all__ = ["REQUIRED_VERSION", "JetStreamTransport"]
+
+REQUIRED_VERSION = (2, 14, 0)
+"""The first server with message schedules and per-message TTL as they are used here."""
+
+NAME_IN_USE = (10058,)
+MODE_LIFETIME = 10.0
+DIRECT_HEADERS = ("Nats-Stream", "Nats-Subject", "Nats-Sequence", "Nats-Time-Stamp", "Nats-Num-Pending", "Nats-Last-Sequence")
+REMOVALS = ("DEL", "PURGE")
+
+
+class _Mode(NamedTuple):
+    """Whether a stream's newest messages may be read directly, and until when that is believed."""
+
+    direct: bool
+    expires: float
+
+
+class JetStreamTransport:
+    """A connection to NATS JetStream; see `aiki.transport.port.Transport` for the contract. Made by `connect`."""
+
+    def __init__(self, timeout: float, domain: str | None, inbox_prefix: str) -> None:
+        self._timeout = timeout
+        self._closed = False
+        self._level = 0
+        self._connection = Connection(self._lost, self._restored)
+        self._inbox = f"{inbox_prefix}.{NUID().next().decode()}"
+        self._exchange = Exchange(self._connection, self._inbox)
+        self._api = Api(self._exchange, domain, timeout)
+        self._modes: dict[str, _Mode] = {}
+        self._consumptions: dict[JetStreamConsumption, None] = {}
+        self._consumed = 0
+        self._handlers: list[Callable[[], None]] = []
+
+    @classmethod
+    async def connect(
+        cls, url: str | Sequence[str], *, name: str = "aiki", timeout: float = 5.0, domain: str | None = None, **nats_options: Any
+    ) -> "JetStreamTransport":
+        """Connect to NATS and check that it will do, or raise `NotConnected`, `JetStreamDisabled` or `ServerTooOld`.
+
+        `timeout` bounds the connecting, and is the default for writes. `domain`: a JetStream domain other than the server's own.
+        `nats_options` go to nats-py (`user_credentials`, `tls`, `token`, `inbox_prefix`, …). The connection then reconnects for ever.
+        """
+        self = cls(timeout, domain, nats_options.pop("inbox_prefix", "_INBOX"))
+        urls = [url] if isinstance(url, str) else list(url)
+        await self._connection.open(urls, name=name, timeout=timeout, **nats_options)
+        self._exchange.open()
+        try:
+            await self._check_server()
+        except BaseException:
+            await self.close()
+            raise
+        return self
+
+    async def _check_server(self) -> None:
+        info = self._connection.info
+        found = info.get("version", "0")
+        if _version(found) < REQUIRED_VERSION:
+            required = ".".join(map(str, REQUIRED_VERSION))
+            raise ServerTooOld(f"the NATS server is {found}; Aiki needs {required} or later", version=found, required=required)
+        answer = await self._api.demand("INFO", None, AccountAnswer, "")
+        self._level = answer.api.level
+
+    # Durable writes.
+
+    def publish(
+        self,
+        subject: str,
+        data: bytes,
+        *,
+        headers: Headers | None = None,
+        message_id: str | None = None,
+        expect: int | None = None,
+        ttl: float | None = None,
+        timeout: float | None = None,
+    ) -> "asyncio.Future[Ack]":
+        lines = "" if expect is None else f"Nats-Expected-Last-Subject-Sequence: {expect}\r\n"
+        if message_id is not None or headers or ttl is not None:
+            extra = dict(headers) if headers else {}
+            if message_id is not None:
+                extra["Nats-Msg-Id"] = message_id
+            if ttl is not None:
+                extra["Nats-TTL"] = f"{max(math.ceil(ttl * 1000), 1000)}ms"
+            try:
+                lines += format_headers(extra)
+            except TransportError as error:
+                return self._failed(error)
+        if self._closed:
+            return self._failed(self._ended())
+        return self._exchange.store(subject, lines, data, self._timeout if timeout is None else timeout)
+
+    def schedule(
+        self,
+        subject: str,
+        at: float,
+        target: str,
+        data: bytes,
+        *,
+        headers: Headers | None = None,
+        message_id: str | None = None,
+        timeout: float | None = None,
+    ) -> "asyncio.Future[Ack]":
+        # Rounded up to the microsecond, so that it is never early.
+        instant = datetime.fromtimestamp(math.ceil(at * 1e6) / 1e6, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        full = {**(headers or {}), "Nats-Schedule": f"@at {instant}", "Nats-Schedule-Target": target}
+        return self.publish(subject, data, headers=full, message_id=message_id, timeout=timeout)
+
+    async def cancel_schedule(self, stream: str, subject: str) -> None:
+        await self.purge(stream, subject)
+
+    # Core messages.
+
+    def send(self, subject: str, data: bytes, *, headers: Headers | None = None) -> None:
+        self._check_open()
+        if self._connection.live:
+            self._connection.write(publication(subject, "", format_headers(headers) if headers else "", len(data)), data, b"\r\n")
+
+    def request(
+        self,
+        subject: str,
+        data: bytes,
+        *,
+        headers: Headers | None = None,
+        timeout: float = 5.0,
+        pending: Callable[[Message], bool] | None = None,
+    ) -> "asyncio.Future[Message]":
+        if self._closed:
+            return self._failed(self._ended())
+        return self._exchange.ask(subject, format_headers(headers) if headers else "", data, timeout, pending)  # type: ignore[return-value]
+
+    async def subscribe(self, subject: str, handler: Callable[[Message], None]) -> Subscription:
+        self._check_open()
+        connection = self._connection
+
+        def receive(subject: bytes, reply: bytes, block: bytes, data: bytes) -> None:
+            handler(WireMessage(connection, subject, reply, block, data))
+
+        sid = connection.listen(subject, receive)
+        await self._flush()
+        return _JetStreamSubscription(connection, sid)
+
+    # Consumers.
+
+    async def consume(self, stream: str, durable: str, handler: Callable[[Delivery], None], *, window: int) -> Consumption:
+        self._check_open()
+        await self.backlog(stream, durable)
+        self._consumed += 1
+        consumption = JetStreamConsumption(
+            self._connection,
+            self._exchange,
+            f"{self._api.prefix}.CONSUMER.MSG.NEXT.{stream}.{durable}",
+            f"{self._inbox}.pull.{self._consumed}",
+            handler,
+            window,
+            self._forget,
+        )
+        self._consumptions[consumption] = None
+        return consumption
+
+    async def backlog(self, stream: str, durable: str) -> tuple[int, int]:
+        self._check_open()
+        subject = f"CONSUMER.INFO.{stream}.{durable}"
+        answer = await self._api.call(subject, None, ConsumerAnswer)
+        if answer.error is not None:
+            if answer.error.err_code == NO_CONSUMER:
+                raise StreamMissing(f"the stream {stream} has no consumer {durable}", stream=stream, consumer=durable)
+            raise self._api.failure(answer.error, subject, stream)
+        return answer.num_pending, answer.num_ack_pending
+
+    # Streams.
+
+    async def last(self, stream: str, subject: str) -> Stored | None:
+        self._check_open()
+        mode = self._modes.get(stream)
+        if mode is None or mode.expires < time.monotonic():
+            mode = await self._read_mode(stream)
+        if mode.direct:
+            try:
+                message = await self._exchange.ask(f"{self._api.prefix}.DIRECT.GET.{stream}.{subject}", "", b"", self._timeout)
+                return _direct(message, subject)
+            except NoResponders:
+                self._modes.pop(stream, None)
+        answer = await self._api.call(f"STREAM.MSG.GET.{stream}", {"last_by_subj": subject}, MessageAnswer)
+        if answer.error is not None:
+            if answer.error.err_code == NO_MESSAGE:
+                return None
+            raise self._api.failure(answer.error, subject, stream)
+        found = answer.message
+        assert found is not None, "an answer without error has a message"
+        return _stored(found.subject, found.data, parse_headers(found.hdrs), found.seq, _instant(found.time))
+
+    async def subjects(self, stream: str, pattern: str) -> list[str]:
+        self._check_open()
+        found: set[str] = set()
+        offset = 0
+        while True:
+            answer = await self._api.demand(f"STREAM.INFO.{stream}", {"subjects_filter": pattern, "offset": offset}, StreamAnswer, stream)
+            page = answer.state.subjects
+            found.update(page)
+            offset += len(page)
+            if not page or offset >= answer.total:
+                return sorted(found)
+
+    async def purge(self, stream: str, pattern: str) -> int:
+        self._check_open()
+        return (await self._api.demand(f"STREAM.PURGE.{stream}", {"filter": pattern}, PurgeAnswer, stream)).purged
+
+    async def ensure_stream(self, spec: StreamSpec, *, update: bool = False) -> Literal["created", "unchanged", "updated"]:
+        self._check_open()
+        wanted = stream_config(spec)
+        found = await self._config(spec.name)
+        if found is None:
+            answer = await self._api.call(f"STREAM.CREATE.{spec.name}", wanted, StreamAnswer)
+            if answer.error is None:
+                return "created"
+            # Somebody else may have been first.
+            found = await self._config(spec.name) if answer.error.err_code in NAME_IN_USE else None
+            if found is None:
+                raise self._api.failure(answer.error, f"creating stream {spec.name}", spec.name)
+        different = differences(found, wanted)
+        if not different:
+            return "unchanged"
+        if not update:
+            raise _mismatch("stream", spec.name, different, "update it (`aiki init --update`) or choose another name")
+        merged = {name: value for name, value in {**found, **wanted}.items() if name in wanted or name not in ("republish", "placement")}
+        answer = await self._api.call(f"STREAM.UPDATE.{spec.name}", merged, StreamAnswer)
+        if answer.error is not None:
+            raise _mismatch("stream", spec.name, different, f"the server refuses the change: {answer.error.description}")
+        self._modes.pop(spec.name, None)
+        return "updated"
+
+    async def ensure_consumer(self, spec: ConsumerSpec) -> Literal["created", "unchanged", "updated"]:
+        self._check_open()
+        wanted = consumer_config(spec)
+        answer = await self._api.call(f"CONSUMER.INFO.{spec.stream}.{spec.durable}", None, ConsumerAnswer)
+        exists = answer.error is None
+        if answer.error is not None and answer.error.err_code != NO_CONSUMER:
+            raise self._api.failure(answer.error, f"consumer {spec.durable}", spec.stream)
+        different = differences(answer.config, wanted) if exists else {}
+        if exists and not different:
+            return "unchanged"
+        body = {"stream_name": spec.stream, "config": {**answer.config, **wanted}}
+        made = await self._api.call(f"CONSUMER.CREATE.{spec.stream}.{spec.durable}.{spec.filter}", body, ConsumerAnswer)
+        if made.error is None:
+            return "updated" if exists else "created"
+        if made.error.err_code == NO_STREAM:
+            raise self._api.failure(made.error, f"consumer {spec.durable}", spec.stream)
+        name = f"{spec.stream}/{spec.durable}"
+        raise _mismatch("consumer", name, different, f"the server refuses it: {made.error.description}")
+
+    async def stream(self, name: str) -> StreamSpec | None:
+        self._check_open()
+        config = await self._config(name)
+        return None if config is None else stream_spec(config)
+
+    # The connection.
+
+    def server(self) -> ServerInfo:
+        info = self._connection.info
+        return ServerInfo(
+            version=info.get("version", ""),
+            jetstream=info.get("jetstream", False),
+            api_level=self._level,
+            max_payload=info.get("max_payload", 0),
+            cluster=info.get("cluster"),
+        )
+
+    def on_reconnect(self, handler: Callable[[], None]) -> None:
+        self._handlers.append(handler)
+
+    @property
+    def published(self) -> int:
+        return self._exchange.published
+
+    @property
+    def published_bytes(self) -> int:
+        return self._exchange.published_bytes
+
+    async def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        for consumption in list(self._consumptions):
+            consumption.end()
+        if self._connection.live:
+            try:
+                await asyncio.wait_for(self._connection.flush(), min(self._timeout, 2.0))
+            except (nats.errors.Error, OSError, TimeoutError):
+                pass
+        self._exchange.end()
+        await self._connection.close()
+
+    # Within.
+
+    def _lost(self) -> None:
+        self._exchange.lost()
+        for consumption in list(self._consumptions):
+            consumption.lost()
+
+    def _restored(self) -> None:
+        self._exchange.restored()
+        self._modes.clear()
+        for consumption in list(self._consumptions):
+            consumption.restored()
+        for handler in list(self._handlers):
+            handler()
+
+    def _forget(self, consumption: JetStreamConsumption) -> None:
+        self._consumptions.pop(consumption, None)
+
+    async def _flush(self) -> None:
+        """Wait until the server has seen what was written; while disconnected there is nothing to wait for."""
+        if self._connection.live:
+            try:
+                await self._connection.flush()
+            except (nats.errors.Error, OSError, TimeoutError):
+                pass
+
+    async def _config(self, name: str) -> dict[str, Any] | None:
+        answer = await self._api.call(f"STREAM.INFO.{name}", None, StreamAnswer)
+        if answer.error is None:
+            return answer.config
+        if answer.error.err_code == NO_STREAM:
+            return None
+        raise self._api.failure(answer.error, f"stream {name}", name)
+
+    async def _read_mode(self, stream: str) -> _Mode:
+        """A direct get is the leader's word only where the leader is the one replica."""
+        answer = await self._api.demand(f"STREAM.INFO.{stream}", None, StreamAnswer, stream)
+        direct = answer.config.get("num_replicas", 1) == 1 and bool(answer.config.get("allow_direct"))
+        mode = self._modes[stream] = _Mode(direct, time.monotonic() + MODE_LIFETIME)
+        return mode
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise self._ended()
+
+    def _ended(self) -> NotConnected:
+        return NotConnected("this connection has been closed", url=self._connection.url)
+
+    def _failed(self, error: Exception) -> "asyncio.Future[Any]":
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        future.set_exception(error)
+        return future
+
+
+class _JetStreamSubscription:
+    def __init__(self, connection: Connection, sid: int) -> None:
+        self._connection = connection
+        self._sid = sid
+
+    async def stop(self) -> None:
+        self._connection.unlisten(self._sid)
+
+
+def _direct(message: WireMessage, subject: str) -> Stored | None:
+    """The answer to a direct get."""
+    if parse_status(message._block) == 404:
+        return None
+    headers = dict(message.headers)
+    sequence, stamp = int(headers["Nats-Sequence"]), headers["Nats-Time-Stamp"]
+    for name in DIRECT_HEADERS:
+        headers.pop(name, None)
+    return _stored(subject, message.data, headers, sequence, _instant(stamp))
+
+
+def _stored(subject: str, data: bytes, headers: Headers, sequence: int, timestamp: float) -> Stored | None:
+    if headers and (headers.get("KV-Operation") in REMOVALS or "Nats-Marker-Reason" in headers):
+        return None
+    return Stored(subject, data, headers, sequence, timestamp)
+
+
+def _instant(text: str) -> float:
+    """RFC 3339 with up to nanoseconds, in UTC, as seconds since the epoch."""
+    whole, _, fraction = text.rstrip("Z").partition(".")
+    return datetime.fromisoformat(whole).replace(tzinfo=UTC).timestamp() + (float(f"0.{fraction}") if fraction else 0.0)
+
+
+def _version(text: str) -> tuple[int, ...]:
+    core = text.lstrip("v").partition("-")[0].partition("+")[0]
+    return tuple(int(part) if part.isdigit() else 0 for part in core.split("."))
+
+
+def _mismatch(kind: str, name: str, different: dict[str, tuple[Any, Any]], advice: str) -> TopologyMismatch:
+    settings = ", ".join(f"{setting} is {found!r}, not {wanted!r}" for setting, (found, wanted) in different.items())
+    return TopologyMismatch(f"{kind} {name} has other settings ({settings}): {advice}", name=name, differences=different)

@@ -1,0 +1,1 @@
+"""The umbrella: all that a program needs to define and run workflows."""

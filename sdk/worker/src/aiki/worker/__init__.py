@@ -1,0 +1,1 @@
+"""Execute workflows and tasks in a process of the user's own."""

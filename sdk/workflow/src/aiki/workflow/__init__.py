@@ -1,0 +1,1 @@
+"""Define durable workflows: ordinary coroutines whose every step is recorded."""
