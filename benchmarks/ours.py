@@ -68,7 +68,7 @@ class Aiki:
         return await (await self.start(workflow, label, steps)).result()
 
     def trees(self) -> Trees:
-        return Trees(server=[self._nats.pid], worker=[worker.pid for worker in self._workers])
+        return Trees(server=[pid] if (pid := self._nats.pid) else [], worker=[worker.pid for worker in self._workers])
 
     def kill_worker(self) -> None:
         self._workers.pop(0).kill()

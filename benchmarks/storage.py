@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from aiki.transport.port import Transport
+from aiki.transport import Transport
 
 __all__ = ["stored_messages"]
 
