@@ -8,11 +8,14 @@ from collections.abc import Sequence
 from benchmarks.contender import Contender, Failed, ours, peer
 from benchmarks.options import DURABILITIES, MODES
 from benchmarks.peers.catalogue import PEERS
+from benchmarks.peers.home import MissingPeer
 from benchmarks.summary import Row, summarise
 from benchmarks.table import show
 from benchmarks.workloads.registry import WORKLOADS, find
 
 __all__ = ["compare"]
+
+DEFAULT_PEERS = ("restate",)
 
 Results = dict[str, dict[Contender, list[dict[str, object]]]]
 
@@ -21,7 +24,7 @@ def compare(words: Sequence[str]) -> int:
     """Run and print; the exit status is 1 when a run failed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks compare", description=__doc__)
     parser.add_argument("workloads", nargs="*", metavar="workload", help=f"of {', '.join(WORKLOADS)} (default: all)")
-    parser.add_argument("--peers", nargs="*", default=["restate"], choices=list(PEERS), help="whom to compare with; none: ours alone")
+    parser.add_argument("--peers", nargs="*", choices=list(PEERS), help="whom to compare with (default: restate, if installed)")
     parser.add_argument("--modes", nargs="+", default=list(MODES), choices=MODES, help="ours: where steps run")
     parser.add_argument("--durabilities", nargs="+", default=list(DURABILITIES), choices=DURABILITIES, help="ours: who syncs the store")
     parser.add_argument("--rounds", type=int, default=3)
@@ -31,9 +34,7 @@ def compare(words: Sequence[str]) -> int:
     workloads = given.workloads or list(WORKLOADS)
     for name in workloads:
         find(name)
-    for name in given.peers:
-        PEERS[name].command([])
-    contenders = [peer(name) for name in given.peers]
+    contenders = [peer(name) for name in _peers(given.peers)]
     contenders += [ours(mode, durability) for mode in given.modes for durability in given.durabilities]
     results: Results = {workload: {each: [] for each in contenders if workload in (each.workloads or workloads)} for workload in workloads}
     failures = 0
@@ -58,6 +59,19 @@ def compare(words: Sequence[str]) -> int:
         else:
             show(workload, rows)
     return 1 if failures else 0
+
+
+def _peers(names: Sequence[str] | None) -> Sequence[str]:
+    """Those that were asked for, which must be installed (else `MissingPeer`); unasked, the first one if it is."""
+    for name in names if names is not None else DEFAULT_PEERS:
+        try:
+            PEERS[name].command([])
+        except MissingPeer as error:
+            if names is not None:
+                raise
+            print(f"without a peer: {error}", file=sys.stderr)
+            return []
+    return names if names is not None else DEFAULT_PEERS
 
 
 def _summary(workload: str, row: Row) -> dict[str, object]:

@@ -48,7 +48,10 @@ class Restate:
         self.ingress = f"http://127.0.0.1:{ingress}"
 
     async def __aenter__(self) -> "Restate":
+        scratch = self._folder / "scratch"
+        scratch.mkdir()
         environment = {
+            "TMPDIR": str(scratch),
             "RESTATE_BASE_DIR": str(self._folder / "data"),
             "RESTATE_BIND_IP": "127.0.0.1",
             "RESTATE_BIND_PORT": str(self._node),

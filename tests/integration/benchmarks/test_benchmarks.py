@@ -38,6 +38,7 @@ def test_throughput(mode: str) -> None:
 def test_crash(mode: str) -> None:
     line = figures("W5", "--runs", "3", "--steps", "4", "--mode", mode)
     assert line.keys() >= HEAD | {"recover_s", "started_more_than_once", "finished_more_than_once", "recorded_at_kill"}
+    assert line["recorded_at_kill"] > 0
     assert (line["recorded_more_than_once"], line["never_finished"], line["lost"]) == (0, 0, 0)
 
 
