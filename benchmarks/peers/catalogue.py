@@ -11,6 +11,9 @@ __all__ = ["PEERS", "Peer"]
 
 ROOT = Path(__file__).resolve().parents[2]
 
+PSYCOPG = "psycopg[binary]==3.3.9"
+UVLOOP = "uvloop==0.23.0"
+
 
 @dataclass(frozen=True)
 class Peer:
@@ -48,26 +51,26 @@ PEERS = {
     for peer in (
         Peer(
             "restate",
-            requirements=("restate_sdk[serde]==1.3.0", "granian==2.8.7", "aiohttp==3.14.5"),
+            requirements=("restate_sdk[serde]==1.3.0", "granian==2.8.7", "aiohttp==3.14.5", UVLOOP),
             npm=("@restatedev/restate-server@1.7.12",),
             workloads=("W1", "W2", "W3", "W5"),
         ),
         Peer(
             "dbos",
-            requirements=("dbos==3.4.0", "psycopg[binary]==3.3.9"),
+            requirements=("dbos==3.4.0", PSYCOPG, UVLOOP),
             postgres=True,
             workloads=("W1", "W2", "W3", "W5"),
             options=("--closed", "--conc", "4"),
         ),
         Peer(
             "absurd",
-            requirements=("absurd-sdk==0.5.1", "absurdctl==0.5.1", "psycopg[binary]==3.3.9"),
+            requirements=("absurd-sdk==0.5.1", "absurdctl==0.5.1", PSYCOPG, UVLOOP),
             postgres=True,
             workloads=("W1", "W2", "W3", "W5"),
         ),
         Peer(
             "procrastinate",
-            requirements=("procrastinate==3.10.0", "psycopg[binary]==3.3.9"),
+            requirements=("procrastinate==3.10.0", PSYCOPG, UVLOOP),
             postgres=True,
             workloads=("W1",),
         ),

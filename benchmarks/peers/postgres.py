@@ -9,7 +9,7 @@ from types import TracebackType
 
 from benchmarks.child import Child
 from benchmarks.peers.home import MissingPeer
-from benchmarks.port import answers, free_ports
+from benchmarks.port import free_ports
 
 __all__ = ["Postgres", "binaries"]
 
@@ -53,11 +53,16 @@ class Postgres:
         await Child("initdb", initdb, self._folder, owner=owner).success()
         settings = ["-c", "listen_addresses=127.0.0.1", "-c", f"unix_socket_directories={data}"]
         self._server = Child("postgres", [commands / "postgres", "-D", data, "-p", str(self._port), *settings], self._folder, owner=owner)
-        await self._server.until(lambda: (data / "postmaster.pid").exists() and answers(self._port))
+        await self._server.until(lambda: _ready(data / "postmaster.pid"))
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         await self._server.stop(sign=signal.SIGINT)
+
+
+def _ready(file: Path) -> bool:
+    """Whether the server says in its lock file that it accepts connections."""
+    return file.exists() and "ready" in file.read_text().split()
 
 
 def _owner() -> str | None:

@@ -9,6 +9,7 @@ from typing import Any
 from absurd_sdk import AsyncAbsurd, AsyncTaskContext
 
 from benchmarks.engine import SLOW_STEP_S
+from benchmarks.loop import run
 from benchmarks.steplog import StepLog
 
 log = StepLog.from_environment()
@@ -64,7 +65,7 @@ def main() -> None:
     absurd = AsyncAbsurd(options.database, queue_name=options.queue)
     for name, handler in (("chain", chain), ("fan", fan), ("slow_chain", slow_chain)):
         absurd.register_task(name)(handler)
-    asyncio.run(absurd.start_worker(concurrency=CONCURRENCY, claim_timeout=LEASE_S, poll_interval=POLL_S))
+    run(absurd.start_worker(concurrency=CONCURRENCY, claim_timeout=LEASE_S, poll_interval=POLL_S))
 
 
 if __name__ == "__main__":

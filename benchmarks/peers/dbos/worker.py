@@ -9,6 +9,7 @@ from typing import Any
 
 from dbos import DBOS, SetWorkflowID
 
+from benchmarks.loop import run
 from benchmarks.peers.dbos.program import WORKFLOWS
 
 
@@ -51,7 +52,7 @@ def main() -> None:
         }
     )
     DBOS.launch()
-    asyncio.run(serve(options.socket))
+    run(serve(options.socket))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """A worker process; serves until it is ended."""
 
 import argparse
-import asyncio
 
+from benchmarks.loop import run
 from benchmarks.peers.procrastinate.program import QUEUE, application
 from benchmarks.steplog import StepLog
 
@@ -19,7 +19,7 @@ async def serve(url: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--database", required=True)
-    asyncio.run(serve(parser.parse_args().database))
+    run(serve(parser.parse_args().database))
 
 
 if __name__ == "__main__":
