@@ -13,18 +13,20 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Sequence
+from functools import partial
 from typing import Protocol
 
 import msgspec
 
-from aiki.actors.attempts import run_attempts
+from aiki.actors import history
+from aiki.actors.attempts import run_attempts, step_key
 from aiki.actors.definitions import RunDefinition
 from aiki.actors.envelope import Envelope, LocalEnvelope
 from aiki.actors.outbox import Outbox
 from aiki.actors.topology import ACK_WAIT
 from aiki.actors.watchdog import Watchdog
 from aiki.clock import Clock
-from aiki.journal import Entry, Operation, RunMachine, RunState, StepId, decode_entries, decode_state, encode_state
+from aiki.journal import Operation, RunMachine, RunState, StepId, decode_state, encode_state
 from aiki.kv import RunStore
 from aiki.types.errors import Conflict, NotConnected, PayloadTooLarge
 from aiki.types.failure import ErrorInfo
@@ -49,8 +51,6 @@ MAX_FAILURES = 5
 """Turns that may fail one after another before the run is held."""
 
 _log = logging.getLogger("aiki.actors")
-_segment_encoder = msgspec.msgpack.Encoder()
-_segment_decoder = msgspec.msgpack.Decoder(list[msgspec.Raw])
 
 
 class _Overtaken(Exception):
@@ -276,11 +276,11 @@ class Activation:
             return None
         else:
             state, self._revision = decode_state(stored.value), stored.revision
-        history = await self._history(state)
+        journal = await history.load(self._host.store, state)
         self._committed = len(state.entries) if stored else 0
         self._sent.clear()
         self._inherited = stored is not None
-        machine = RunMachine(state, self.definition.program, history=history, retry=self.definition.retry)
+        machine = RunMachine(state, self.definition.program, history=journal, retry=self.definition.retry)
         self._host.watchdog.enter(self.run_id)
         machine.begin(self._host.now())
         self._host.watchdog.leave()
@@ -301,16 +301,6 @@ class Activation:
             updated_at=now,
             trace=start.trace,
         )
-
-    async def _history(self, state: RunState) -> list[Entry]:
-        entries: list[Entry] = []
-        begin = 0
-        for end in state.sealed:
-            segment = await self._host.store.segment(self.run_id, begin, end)
-            entries.extend(decode_entries(_segment_decoder.decode(segment)))
-            begin = end
-        entries.extend(decode_entries(state.entries))
-        return entries
 
     async def _commit(self, machine: RunMachine, now: float) -> None:
         host = self._host
@@ -336,7 +326,7 @@ class Activation:
         """Move the entries that are committed already into a segment. If we die before the next commit, nobody refers to it."""
         begin = state.sealed[-1] if state.sealed else 0
         end = begin + self._committed
-        await self._host.store.seal(self.run_id, begin, end, _segment_encoder.encode(state.entries[: self._committed]))
+        await self._host.store.seal(self.run_id, begin, end, history.encode_segment(state.entries[: self._committed]))
         state.entries = state.entries[self._committed :]
         state.sealed = [*state.sealed, end]
         self._committed = 0
@@ -413,8 +403,9 @@ class Activation:
             return
         host = self._host
         options = operation.options
+        key = step_key(self.run_id, *operation.id, options.key)
         ended = await run_attempts(
-            body, clock=host.clock, worker=host.worker_id, first=len(step.failed) + 1, retry=options.retry, timeout=options.timeout
+            partial(body, key), clock=host.clock, worker=host.worker_id, first=len(step.failed) + 1, retry=options.retry, timeout=options.timeout
         )
         address, ordinal = operation.id
         message: Mail

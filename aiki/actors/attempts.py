@@ -11,7 +11,7 @@ from aiki.types.failure import ErrorInfo
 from aiki.types.messages import Attempt
 from aiki.types.retry import Retry
 
-__all__ = ["LONGEST_WAIT", "Ended", "run_attempts"]
+__all__ = ["LONGEST_WAIT", "Ended", "run_attempts", "step_key"]
 
 LONGEST_WAIT = 1.0
 """Seconds that whoever runs a body waits for its next attempt; longer delays are recorded and survive the process."""
@@ -27,6 +27,11 @@ class Ended(NamedTuple):
     started_at: float
     failed: tuple[Attempt, ...] = ()
     delay: float | None = None
+
+
+def step_key(run_id: str, address: str, ordinal: int, key: str | None) -> str:
+    """The idempotency key that all attempts of a step see: the user's own, or one that no other step has."""
+    return key if key is not None else f"{run_id}/{address}/{ordinal}"
 
 
 async def run_attempts(

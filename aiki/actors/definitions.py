@@ -33,5 +33,5 @@ class TaskDefinition(Protocol):
     @property
     def timeout(self) -> float | None: ...
 
-    async def execute(self, payload: bytes, *, run_id: str, attempt: int, key: str | None) -> bytes:
+    async def execute(self, payload: bytes, *, run_id: str, attempt: int, key: str) -> bytes:
         """Validate the payload, run the body, validate and encode its result."""

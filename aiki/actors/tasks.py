@@ -10,7 +10,7 @@ import logging
 
 from aiki import telemetry
 from aiki.actors import topology
-from aiki.actors.attempts import Ended, run_attempts
+from aiki.actors.attempts import Ended, run_attempts, step_key
 from aiki.actors.definitions import TaskDefinition
 from aiki.actors.envelope import DONE, WORKING
 from aiki.actors.host import Host
@@ -93,8 +93,10 @@ class TaskWorker:
         retry = dispatch.retry if dispatch.retry is not None else definition.retry
         timeout = dispatch.timeout if dispatch.timeout is not None else definition.timeout
 
+        key = step_key(dispatch.run_id, dispatch.address, dispatch.ordinal, dispatch.key)
+
         async def body(attempt: int) -> bytes:
-            return await definition.execute(dispatch.payload, run_id=dispatch.run_id, attempt=attempt, key=dispatch.key)
+            return await definition.execute(dispatch.payload, run_id=dispatch.run_id, attempt=attempt, key=key)
 
         with telemetry.task_span(definition.name, dispatch.run_id, dispatch.attempt, delivery.headers) as span:
             ended = await run_attempts(body, clock=host.clock, worker=host.worker_id, first=dispatch.attempt, retry=retry, timeout=timeout)

@@ -14,8 +14,8 @@ __all__ = ["Body", "Operation", "Outcome", "StepId", "StepOptions"]
 StepId = tuple[str, int]
 """A step's content address and its ordinal among the calls with that address."""
 
-Body = Callable[[int], Awaitable[bytes]]
-"""What runs a local step in the host: from the attempt's number (1 for the first) to the encoded result."""
+Body = Callable[[str, int], Awaitable[bytes]]
+"""What runs a local step in the host: from the step's idempotency key and the attempt's number (1 for the first) to the encoded result."""
 
 
 class Outcome(NamedTuple):

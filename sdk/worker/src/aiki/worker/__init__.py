@@ -1,1 +1,6 @@
-"""Execute workflows and tasks in a process of the user's own."""
+"""Workers: run workflows and tasks in your own process."""
+
+from aiki.worker.registry import Registry
+from aiki.worker.worker import Worker
+
+__all__ = ["Registry", "Worker"]

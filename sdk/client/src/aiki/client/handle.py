@@ -1,0 +1,142 @@
+"""A handle of a run: how a client follows it."""
+
+import asyncio
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from aiki.client.views import RunStatus, RunView, queued_status, run_status, run_view
+from aiki.journal import RunState, decode_state
+from aiki.kv import STATE_HEADER
+from aiki.schema import Schema
+from aiki.transport.port import Message
+from aiki.types.duration import Duration, seconds
+from aiki.types.errors import (
+    OutcomeUnknown,
+    RequestTimeout,
+    ResultTimeout,
+    RunNotFound,
+    WorkflowCancelled,
+    WorkflowFailed,
+    WorkflowTimedOut,
+)
+from aiki.types.identifiers import RunId
+from aiki.types.states import is_final
+
+if TYPE_CHECKING:
+    from aiki.client.client import Client
+
+__all__ = ["RunHandle"]
+
+Output = TypeVar("Output")
+
+LOOK_AGAIN = 30.0
+"""Seconds after which a waiting client reads the run again, though nothing was announced: announcements are not durable."""
+
+_ENDS = {"failed": WorkflowFailed, "cancelled": WorkflowCancelled, "timed_out": WorkflowTimedOut}
+
+
+class RunHandle(Generic[Output]):
+    """One run, by id. Made by `workflow.enqueue(client, …)` or `workflow.handle(client, run_id)`."""
+
+    def __init__(self, client: "Client", run_id: RunId, workflow: str, version: str, output: Schema[Output], *, started: bool = False) -> None:
+        self.id = run_id
+        self.workflow = workflow
+        self.version = version
+        self._client = client
+        self._output = output
+        self._started = started
+
+    def __repr__(self) -> str:
+        return f"<run {self.id} of workflow {self.workflow!r}>"
+
+    async def wait_for_completion(self, timeout: Duration | None = None) -> Output:
+        """The workflow's result, once it has ended.
+
+        Waits on the run's live announcements, not by polling, and reads the run again after a reconnect. Raises `WorkflowFailed`, `WorkflowCancelled`
+        or `WorkflowTimedOut` when it ended otherwise, `ResultTimeout` when `timeout` is over first (the run goes on), `RunNotFound`.
+        """
+        limit = None if timeout is None else seconds(timeout, "timeout")
+        try:
+            async with asyncio.timeout(limit) as patience:
+                state = await self._end()
+        except TimeoutError as error:
+            if not patience.expired():
+                raise
+            raise ResultTimeout(f"run {self.id} has not ended within {limit:g} s; it goes on", run_id=self.id, timeout=limit) from error
+        if state.status == "completed":
+            return self._output.decode(state.result or b"null", f"result of workflow {self.workflow!r}")
+        ended = _ENDS[state.status]
+        why = f": {state.error}" if state.error is not None else ""
+        raise ended(f"run {self.id} of workflow {self.workflow!r} {state.status}{why}", run_id=self.id, workflow=self.workflow, error=state.error)
+
+    async def _end(self) -> RunState:
+        """The final state."""
+        client = self._client
+        news = asyncio.Event()
+        ends: list[RunState] = []
+
+        def announced(message: Message) -> None:
+            if is_final(message.headers.get(STATE_HEADER, "")):
+                ends.append(decode_state(message.data))
+                news.set()
+
+        # Subscribe first, then read: what happens in between is announced.
+        watching = asyncio.ensure_future(client.transport.subscribe(client.subjects.live_prefix + self.id, announced))
+        client.reconnections.add(news)
+        try:
+            while True:
+                try:
+                    stored = await client.store.read(self.id)
+                    if stored is not None and is_final(stored.state):
+                        return decode_state(stored.value)
+                    if stored is None and not self._started:
+                        await self._check_exists()
+                except (OutcomeUnknown, RequestTimeout):
+                    pass  # the store is away: the reconnect will be announced
+                self._started = True
+                await watching
+                try:
+                    await asyncio.wait_for(news.wait(), LOOK_AGAIN)
+                except TimeoutError:
+                    continue
+                news.clear()
+                if ends:
+                    return ends[0]
+        finally:
+            client.reconnections.discard(news)
+            if not watching.done():
+                watching.cancel()
+            elif watching.exception() is None:
+                await watching.result().stop()
+
+    async def _check_exists(self) -> None:
+        if await self._client.waiting_start(self.workflow, self.version, self.id) is None and await self._client.store.read(self.id) is None:
+            raise self._missing()
+
+    def _missing(self) -> RunNotFound:
+        return RunNotFound(f"there is no run {self.id!r} of workflow {self.workflow!r} in region {self._client.region!r}", run_id=self.id)
+
+    async def get_status(self) -> RunStatus:
+        """The run's present state. `RunNotFound` when there is none."""
+        found = await self._client.load(self.id)
+        if found is not None:
+            return run_status(found[0])
+        start = await self._client.waiting_start(self.workflow, self.version, self.id)
+        if start is not None:
+            return queued_status(start)
+        if (found := await self._client.load(self.id)) is None:
+            raise self._missing()
+        return run_status(found[0])
+
+    async def describe(self) -> RunView:
+        """Everything about the run: each step with its attempts, inputs, outputs, times and workers. `RunNotFound` when there is none."""
+        found = await self._client.load(self.id)
+        if found is None:
+            start = await self._client.waiting_start(self.workflow, self.version, self.id)
+            if start is not None:
+                return RunView(
+                    status=queued_status(start), input=None, output=None, steps=(), sleeps_until=None, ticks=0, revision=0, host=""
+                )
+            if (found := await self._client.load(self.id)) is None:
+                raise self._missing()
+        state, revision = found
+        return run_view(state, await self._client.history(state), revision)
