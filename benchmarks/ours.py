@@ -4,10 +4,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 from aiki.actors import init
-from aiki.sdk import Client
+from aiki.sdk import Client, RunHandle
 from aiki.transport.embedded import EmbeddedNats
 from benchmarks.child import Child
 from benchmarks.engine import Run, Step, Trees, Workflow
@@ -23,12 +22,11 @@ __all__ = ["Aiki"]
 class Handle:
     """A run of ours, awaited through its typed handle."""
 
-    def __init__(self, handle: Any) -> None:
+    def __init__(self, handle: RunHandle[int]) -> None:
         self.handle = handle
 
     async def result(self) -> int:
-        value: int = await self.handle.wait_for_completion()
-        return value
+        return await self.handle.wait_for_completion()
 
 
 class Aiki:
@@ -83,7 +81,7 @@ class Aiki:
         steps: set[Step] = set()
         for label in labels:
             view = await self._handles[label].handle.describe()
-            steps |= {Step(label, each.input.number) for each in view.tasks if each.state == "completed"}
+            steps |= {Step(label, each.input["number"]) for each in view.steps if each.state == "completed"}
         return steps
 
     def _spawn(self) -> Child:

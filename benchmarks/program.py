@@ -68,5 +68,7 @@ class Program:
 
     def register(self, worker: Worker) -> None:
         """Have a worker serve all of it."""
-        for definition in (*self.tasks, *self.workflows.values()):
+        for each in self.tasks:
+            worker.registry.add(each)
+        for definition in self.workflows.values():
             worker.registry.add(definition)

@@ -1,6 +1,8 @@
 """A worker process, `python -m benchmarks.worker`: makes the file `--ready` once it serves, and serves until SIGTERM."""
 
 import argparse
+import asyncio
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,13 +14,15 @@ from benchmarks.steplog import StepLog
 
 
 async def serve(url: str, name: str, program: Program, on_ready: Callable[[], None]) -> None:
-    """Serve the program until a signal ends it."""
+    """Serve the program until SIGTERM, with a worker's default settings."""
     async with await Client.connect(url, region=REGION) as client:
-        worker = Worker(client, id=name, max_concurrent_workflow_runs=1000, max_concurrent_tasks=1000)
+        worker = Worker(client, id=name)
         program.register(worker)
-        await worker.start()
-        on_ready()
-        await worker.run()
+        ended = asyncio.Event()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
+        async with worker:
+            on_ready()
+            await ended.wait()
 
 
 def main() -> None:
