@@ -73,13 +73,13 @@ class ActivationHost(Protocol):
     def next_operation(self) -> str: ...
     def turn_began(self, activation: "Activation") -> None: ...
     def turn_ended(self, activation: "Activation") -> None: ...
-    def run_ended(self, state: RunState) -> None: ...
+    def run_ended(self, state: RunState, *, again: bool = False) -> None: ...
 
 
 class Activation:
     """One run on this host. All methods are called on the host's loop."""
 
-    def __init__(self, host: ActivationHost, definition: RunDefinition, run_id: str) -> None:
+    def __init__(self, host: ActivationHost, definition: RunDefinition, run_id: str, *, redelivered: bool = False) -> None:
         self.run_id = run_id
         self.definition = definition
         self._host = host
@@ -91,6 +91,8 @@ class Activation:
         self._committed = 0
         self._sent: set[int] = set()
         self._inherited = False
+        self._unread = False
+        self._doubtful = redelivered
         self._local: dict[StepId, asyncio.Task[None]] = {}
         self._driver: asyncio.Task[None] | None = None
         self._signal: asyncio.Future[None] | None = None
@@ -224,6 +226,8 @@ class Activation:
 
     async def _write_and_send(self, machine: RunMachine, now: float) -> None:
         ready = machine.take_local()
+        if ready and self._unread:
+            await self._check_new()
         due = machine.deadline()
         if due is not None and not ready and not self._local and due - now > NEAR:
             machine.arm()
@@ -265,19 +269,23 @@ class Activation:
 
     async def _load(self) -> RunMachine | None:
         """Read the run and replay it, or begin it; None when there is nothing (more) to do."""
-        stored = await self._host.store.read(self.run_id)
+        start = next((e.message for e in self._batch if isinstance(e.message, Start)), None)
+        # What a first delivery starts is most likely new: its state is not read before that matters (`_is_new`).
+        self._unread = start is not None and not self._doubtful
+        self._doubtful = True
+        stored = None if self._unread else await self._host.store.read(self.run_id)
         if stored is None:
-            start = next((e.message for e in self._batch if isinstance(e.message, Start)), None)
             if start is None:
                 _log.warning("run %s does not exist (any more): its message is dropped", self.run_id)
                 return None
             state, self._revision = self._new_state(start), 0
         elif is_final(stored.state):
+            self._host.run_ended(decode_state(stored.value), again=True)
             return None
         else:
             state, self._revision = decode_state(stored.value), stored.revision
         journal = await history.load(self._host.store, state)
-        self._committed = len(state.entries) if stored else 0
+        self._committed = len(state.entries)
         self._sent.clear()
         self._inherited = stored is not None
         machine = RunMachine(state, self.definition.program, history=journal, retry=self.definition.retry)
@@ -286,6 +294,12 @@ class Activation:
         self._host.watchdog.leave()
         self._machine = machine
         return machine
+
+    async def _check_new(self) -> None:
+        """Before the first body runs: a run that exists already may have recorded this very step."""
+        if await self._host.store.read(self.run_id) is not None:
+            raise Conflict(f"run {self.run_id} exists already", subject=self.run_id)
+        self._unread = False
 
     def _new_state(self, start: Start) -> RunState:
         now = self._host.now()
@@ -300,6 +314,7 @@ class Activation:
             started_at=now,
             updated_at=now,
             trace=start.trace,
+            reply=start.reply,
         )
 
     async def _commit(self, machine: RunMachine, now: float) -> None:
@@ -317,6 +332,7 @@ class Activation:
         ttl = host.retention if final else None
         self._revision = await host.store.commit(self.run_id, value, self._revision, state=state.status, operation=operation, ttl=ttl)
         machine.dirty = False
+        self._unread = False
         self._committed = len(state.entries)
         self._sent.clear()
         if ttl is not None and state.sealed:

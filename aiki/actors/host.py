@@ -7,9 +7,9 @@ activations, and keeps the messages behind unfinished turns alive.
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable
 from functools import partial
 
+from aiki import telemetry
 from aiki.actors import topology
 from aiki.actors.activation import Activation
 from aiki.actors.cache import ActivationCache
@@ -21,7 +21,7 @@ from aiki.clock import Clock, SystemClock
 from aiki.journal import RunState
 from aiki.kv import RunStore
 from aiki.transport.port import Consumption, Delivery, Message, Subscription, Transport
-from aiki.types.messages import decode_mail
+from aiki.types.messages import Ended, decode_mail, encode
 from aiki.types.subjects import Subjects
 
 __all__ = ["Host"]
@@ -54,7 +54,6 @@ class Host:
         self.store = RunStore(transport, subjects)
         self.outbox = Outbox(transport, subjects, self.subject)
         self.watchdog = Watchdog()
-        self.on_run_ended: Callable[[RunState], None] | None = None
         self._cache = ActivationCache(cache_size)
         self._operations = 0
         self._definitions: dict[tuple[str, str], RunDefinition] = {}
@@ -78,9 +77,20 @@ class Host:
     def turn_ended(self, activation: Activation) -> None:
         self._cache.end(activation)
 
-    def run_ended(self, state: RunState) -> None:
-        if self.on_run_ended is not None:
-            self.on_run_ended(state)
+    def run_ended(self, state: RunState, *, again: bool = False) -> None:
+        """Tell who started the run. The acknowledgement of its trigger follows on the same connection: if that arrives, so does this."""
+        if state.reply:
+            self.transport.send(state.reply, encode(Ended(state.run_id, state.status, state.result, state.error)))
+        if not again:
+            telemetry.run_span(
+                state.workflow,
+                state.run_id,
+                state.status,
+                state.trace,
+                started_at=state.started_at,
+                finished_at=state.updated_at,
+                error=state.error,
+            )
 
     # -- life
 
@@ -132,7 +142,7 @@ class Host:
             return
         activation = self._cache.get(run_id)
         if activation is None:
-            activation = Activation(self, definition, run_id)
+            activation = Activation(self, definition, run_id, redelivered=delivery.attempt > 1)
         activation.deliver(MailEnvelope(message, delivery))
 
     def _on_request(self, request: Message) -> None:

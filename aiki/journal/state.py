@@ -137,6 +137,7 @@ class RunState(msgspec.Struct, array_like=True, kw_only=True):
     error: ErrorInfo | None = None
     host: str = ""
     trace: dict[str, str] = {}
+    reply: str = ""
     serial: int = 0
     retry_at: float | None = None
     held: ErrorInfo | None = None

@@ -1,5 +1,6 @@
 """Trace context in message headers (W3C), through the OpenTelemetry API."""
 
+import os
 from collections.abc import Mapping
 
 from opentelemetry import context as otel_context
@@ -7,9 +8,16 @@ from opentelemetry import propagate, trace
 
 __all__ = ["carry", "enabled", "outgoing", "restore"]
 
+_from_environment = "OTEL_PYTHON_TRACER_PROVIDER" in os.environ
+
 
 def enabled() -> bool:
-    """Whether the application has set up OpenTelemetry. Without it, every call here costs next to nothing."""
+    """Whether the application has set up OpenTelemetry. Without it, every call here costs next to nothing.
+
+    Asked at each turn: `get_tracer_provider` looks into the environment while nothing is set up, so the provider itself is looked at first.
+    """
+    if trace._TRACER_PROVIDER is None and not _from_environment:
+        return False
     provider = trace.get_tracer_provider()
     return not isinstance(provider, trace.ProxyTracerProvider | trace.NoOpTracerProvider)
 

@@ -8,8 +8,9 @@ import msgspec
 
 from aiki.types.failure import ErrorInfo
 from aiki.types.retry import Retry
+from aiki.types.states import State
 
-__all__ = ["Attempt", "Dispatch", "Mail", "Start", "StepFailedOnce", "StepResult", "Wake", "decode_dispatch", "decode_mail", "encode"]
+__all__ = ["Attempt", "Dispatch", "Ended", "Mail", "Start", "StepFailedOnce", "StepResult", "Wake", "decode_dispatch", "decode_ended", "decode_mail", "encode"]
 
 
 class _Wire(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
@@ -37,6 +38,8 @@ class Start(_Wire, tag="start"):
     created_at: float
     key: str | None = None
     trace: dict[str, str] = {}
+    reply: str = ""
+    """A core subject on which whoever started the run wants to hear of its end; a courtesy, since the state has it too."""
 
 
 class StepResult(_Wire, tag="result"):
@@ -73,6 +76,15 @@ class Wake(_Wire, tag="wake"):
     due: float
 
 
+class Ended(_Wire, tag="ended"):
+    """A run has ended: `status` is its final state."""
+
+    run_id: str
+    status: State
+    result: bytes | None
+    error: ErrorInfo | None
+
+
 Mail = Start | StepResult | StepFailedOnce | Wake
 
 
@@ -97,6 +109,8 @@ class Dispatch(_Wire, tag="task"):
 _encoder = msgspec.msgpack.Encoder()
 _mail = msgspec.msgpack.Decoder(Mail)
 _dispatch = msgspec.msgpack.Decoder(Dispatch)
+_ended = msgspec.msgpack.Decoder(Ended)
 encode = _encoder.encode
 decode_mail = _mail.decode
 decode_dispatch = _dispatch.decode
+decode_ended = _ended.decode

@@ -5,7 +5,8 @@
     tasks     stream AIKI_TASK_<region>               aiki.<region>.task.<queue>.<task>.<run id>.<n>, delayed ones aiki.<region>.delay.<run id>.<n>
     workers   KV bucket aiki-workers-<region>         key <worker id>, expires
 
-Core subjects: aiki.<region>.host.<host id> (the warm path) and aiki.<region>.live.<run id> (each commit of a run, republished by the server).
+Core subjects: aiki.<region>.host.<host id> (the warm path), aiki.<region>.client.<client id> (ends of runs, to who started them) and
+aiki.<region>.live.<run id> (each commit of a run, republished by the server).
 """
 
 from aiki.types.names import check_name, to_token
@@ -31,6 +32,7 @@ class Subjects:
         self.task_prefix = f"{root}.task."
         self.delay_prefix = f"{root}.delay."
         self.host_prefix = f"{root}.host."
+        self.client_prefix = f"{root}.client."
         self.live_prefix = f"{root}.live."
 
     def run_mail(self, workflow: str, version: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any, Literal, Self, TypeVar
 
 from aiki import telemetry
 from aiki.actors import history, roster
+from aiki.client.ends import Ends
 from aiki.client.handle import RunHandle
 from aiki.client.views import RunStatus, run_status
 from aiki.journal import Entry, RunState, decode_state
@@ -38,8 +39,7 @@ class Client:
         self.region = region
         self.subjects = Subjects(region)
         self.store = RunStore(transport, self.subjects)
-        self.reconnections: set[asyncio.Event] = set()
-        transport.on_reconnect(self._reconnected)
+        self.ends = Ends(transport, self.subjects)
 
     @classmethod
     async def connect(cls, url: str | None = None, *, region: str | None = None, timeout: float = 5.0, **options: Any) -> Self:
@@ -64,10 +64,6 @@ class Client:
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         await self.close()
 
-    def _reconnected(self) -> None:
-        for event in self.reconnections:
-            event.set()
-
     # -- starting
 
     async def start_run(
@@ -89,9 +85,12 @@ class Client:
         if idempotency_key is not None and (not isinstance(idempotency_key, str) or not idempotency_key):
             raise DefinitionError(f"idempotency_key must be a string that is not empty, not {idempotency_key!r}", what="idempotency_key")
         run_id = new_run_id() if idempotency_key is None else keyed_run_id(workflow, idempotency_key)
+        await self.ends.listen()
         with telemetry.client_span("enqueue", workflow, run_id):
-            start = Start(run_id, workflow, version, payload, payload_hash(payload), time.time(), idempotency_key, telemetry.carry())
+            trace = telemetry.carry()
+            start = Start(run_id, workflow, version, payload, payload_hash(payload), time.time(), idempotency_key, trace, self.ends.subject)
             if idempotency_key is None:
+                self.ends.expect(run_id)
                 await self._send_start(start)
             elif (existing := await self._start_keyed(start)) is not None and on_conflict == "error":
                 self._compare(start, existing)

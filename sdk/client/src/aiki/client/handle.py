@@ -19,6 +19,7 @@ from aiki.types.errors import (
     WorkflowTimedOut,
 )
 from aiki.types.identifiers import RunId
+from aiki.types.messages import Ended
 from aiki.types.states import is_final
 
 if TYPE_CHECKING:
@@ -28,8 +29,8 @@ __all__ = ["RunHandle"]
 
 Output = TypeVar("Output")
 
-LOOK_AGAIN = 30.0
-"""Seconds after which a waiting client reads the run again, though nothing was announced: announcements are not durable."""
+LOOK_FIRST, LOOK_MOST = 2.0, 30.0
+"""Seconds, doubling, after which a waiting client reads the run though nothing was announced: announcements are not durable."""
 
 _ENDS = {"failed": WorkflowFailed, "cancelled": WorkflowCancelled, "timed_out": WorkflowTimedOut}
 
@@ -57,56 +58,59 @@ class RunHandle(Generic[Output]):
         limit = None if timeout is None else seconds(timeout, "timeout")
         try:
             async with asyncio.timeout(limit) as patience:
-                state = await self._end()
+                ended = await self._end()
         except TimeoutError as error:
             if not patience.expired():
                 raise
             raise ResultTimeout(f"run {self.id} has not ended within {limit:g} s; it goes on", run_id=self.id, timeout=limit) from error
-        if state.status == "completed":
-            return self._output.decode(state.result or b"null", f"result of workflow {self.workflow!r}")
-        ended = _ENDS[state.status]
-        why = f": {state.error}" if state.error is not None else ""
-        raise ended(f"run {self.id} of workflow {self.workflow!r} {state.status}{why}", run_id=self.id, workflow=self.workflow, error=state.error)
+        if ended.status == "completed":
+            return self._output.decode(ended.result or b"null", f"result of workflow {self.workflow!r}")
+        why = f": {ended.error}" if ended.error is not None else ""
+        raise _ENDS[ended.status](
+            f"run {self.id} of workflow {self.workflow!r} {ended.status}{why}", run_id=self.id, workflow=self.workflow, error=ended.error
+        )
 
-    async def _end(self) -> RunState:
-        """The final state."""
+    async def _end(self) -> Ended:
+        """How the run ended."""
         client = self._client
-        news = asyncio.Event()
-        ends: list[RunState] = []
+        with client.ends.waiting(self.id) as told:
+            if client.ends.expected(self.id):
+                return await self._wait(told, look=False)
 
-        def announced(message: Message) -> None:
-            if is_final(message.headers.get(STATE_HEADER, "")):
-                ends.append(decode_state(message.data))
-                news.set()
+            def committed(message: Message) -> None:
+                if is_final(message.headers.get(STATE_HEADER, "")):
+                    client.ends.tell(_ended(decode_state(message.data)))
 
-        # Subscribe first, then read: what happens in between is announced.
-        watching = asyncio.ensure_future(client.transport.subscribe(client.subjects.live_prefix + self.id, announced))
-        client.reconnections.add(news)
+            # Subscribe first, then read: what happens in between is announced.
+            watching = await client.transport.subscribe(client.subjects.live_prefix + self.id, committed)
+            try:
+                return await self._wait(told, look=True)
+            finally:
+                await watching.stop()
+
+    async def _wait(self, told: "asyncio.Queue[Ended | None]", *, look: bool) -> Ended:
+        patience = LOOK_FIRST
+        while True:
+            if look and (ended := await self._look()) is not None:
+                return ended
+            look = True
+            try:
+                async with asyncio.timeout(patience):
+                    if (ended := await told.get()) is not None:
+                        return ended
+            except TimeoutError:
+                patience = min(patience * 2, LOOK_MOST)
+
+    async def _look(self) -> Ended | None:
+        """Read the run; None when it has not ended, or when the store is away (its return will be announced)."""
         try:
-            while True:
-                try:
-                    stored = await client.store.read(self.id)
-                    if stored is not None and is_final(stored.state):
-                        return decode_state(stored.value)
-                    if stored is None and not self._started:
-                        await self._check_exists()
-                except (OutcomeUnknown, RequestTimeout):
-                    pass  # the store is away: the reconnect will be announced
-                self._started = True
-                await watching
-                try:
-                    await asyncio.wait_for(news.wait(), LOOK_AGAIN)
-                except TimeoutError:
-                    continue
-                news.clear()
-                if ends:
-                    return ends[0]
-        finally:
-            client.reconnections.discard(news)
-            if not watching.done():
-                watching.cancel()
-            elif watching.exception() is None:
-                await watching.result().stop()
+            stored = await self._client.store.read(self.id)
+            if stored is None and not self._started:
+                await self._check_exists()
+        except (OutcomeUnknown, RequestTimeout):
+            return None
+        self._started = True
+        return _ended(decode_state(stored.value)) if stored is not None and is_final(stored.state) else None
 
     async def _check_exists(self) -> None:
         if await self._client.waiting_start(self.workflow, self.version, self.id) is None and await self._client.store.read(self.id) is None:
@@ -140,3 +144,7 @@ class RunHandle(Generic[Output]):
                 raise self._missing()
         state, revision = found
         return run_view(state, await self._client.history(state), revision)
+
+
+def _ended(state: RunState) -> Ended:
+    return Ended(state.run_id, state.status, state.result, state.error)

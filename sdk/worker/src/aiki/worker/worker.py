@@ -45,7 +45,7 @@ class Worker:
         max_concurrent_workflow_runs: int = 100,
         max_concurrent_tasks: int = 100,
         retention: Duration | None = DEFAULT_RETENTION,
-        cached_runs: int = 1000,
+        cached_runs: int = 5000,
         clock: Clock | None = None,
     ) -> None:
         default_id = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
