@@ -27,30 +27,28 @@ async def crash(engine: Engine, options: Options) -> Figures:
     labels = [f"r{number}" for number in range(options.runs)]
     runs = await start_all(engine, "slow_chain", labels, options)
     results = [asyncio.ensure_future(run.result()) for run in runs]
-    began = time.perf_counter()
     total = options.runs * options.steps
-    while engine.log.count("S") < total // 2:
-        if time.perf_counter() - began > PATIENCE_S:
-            raise TimeoutError(f"half of {total} steps did not begin within {PATIENCE_S} s")
-        await asyncio.sleep(0.01)
-    engine.kill_worker()
-    killed = time.perf_counter()
-    recorded = await engine.recorded(labels)
-    recorded_at = time.time_ns()
-    await asyncio.sleep(max(0.0, RESTART_AFTER_S - (time.perf_counter() - killed)))
-    restarted = time.perf_counter()
-    await engine.restart_worker()
-    _, open_results = await asyncio.wait(results, timeout=PATIENCE_S)
-    recovered = time.perf_counter()
-    for result in open_results:
-        result.cancel()
-    answers = await asyncio.gather(*results, return_exceptions=True)
+    try:
+        killed_after = await _until_begun(engine, total // 2)
+        engine.kill_worker()
+        killed = time.perf_counter()
+        recorded = await engine.recorded(labels)
+        recorded_at = time.time_ns()
+        await asyncio.sleep(max(0.0, RESTART_AFTER_S - (time.perf_counter() - killed)))
+        restarted = time.perf_counter()
+        await engine.restart_worker()
+        await asyncio.wait(results, timeout=PATIENCE_S)
+        recovered = time.perf_counter()
+    finally:
+        for result in results:
+            result.cancel()
+        answers = await asyncio.gather(*results, return_exceptions=True)
     events = list(engine.log.events())
     finished = {Step(event.label, event.step) for event in events if event.kind == "E"}
     return {
         "n": options.runs,
         "steps": options.steps,
-        "killed_after_s": killed - began,
+        "killed_after_s": killed_after,
         "recover_s": recovered - restarted,
         "started_more_than_once": repeated(events, "S"),
         "finished_more_than_once": repeated(events, "E"),
@@ -59,6 +57,16 @@ async def crash(engine: Engine, options: Options) -> Figures:
         "never_finished": total - len(finished),
         "lost": sum(answer != options.steps for answer in answers),
     }
+
+
+async def _until_begun(engine: Engine, steps: int) -> float:
+    """Wait until that many step bodies have begun; the seconds it took."""
+    began = time.perf_counter()
+    while engine.log.count("S") < steps:
+        if time.perf_counter() - began > PATIENCE_S:
+            raise TimeoutError(f"{steps} steps did not begin within {PATIENCE_S} s")
+        await asyncio.sleep(0.01)
+    return time.perf_counter() - began
 
 
 def repeated(events: Iterable[Event], kind: str) -> int:
