@@ -1,12 +1,14 @@
 """The activation of one run: its live machine, its inbox, and the turns that the host gives it.
 
-A turn: take what is in the inbox (or load the state and replay), apply it, run the code until it can go no further, write the new state by one
-compare-and-set, send the outbox, begin local steps. While local steps run or a timer is near, the turn goes on, and everything that arrives while a commit is
-in flight goes into the next one together. It ends when the run waits only for messages, and only then is its trigger acknowledged: until then
-the trigger is kept alive, so that behind every unfinished turn stands a durable message that nobody has acknowledged.
+A turn: take what is in the inbox (or load the state and replay), apply it, run the code until it can go no further, write the new state by
+one compare-and-set, send the outbox, begin local steps. While local steps run or a timer is near, the turn goes on, and everything that
+arrives while a commit is in flight goes into the next one together. It ends when the run waits only for messages, and only then is its
+trigger acknowledged: until then the trigger is kept alive, so that behind every unfinished turn stands a durable message that nobody has
+acknowledged.
 
-If the process dies: before the commit, the trigger is delivered again and nothing has happened; after it, the next host finds the message applied, sends the
-outbox again and acknowledges. If another host went ahead, the compare-and-set fails: this activation forgets what it knows and reads again.
+If the process dies: before the commit, the trigger is delivered again and nothing has happened; after it, the next host finds the message
+applied, sends the outbox again and acknowledges. If another host went ahead, the compare-and-set fails: this activation forgets what it
+knows and reads again.
 """
 
 import asyncio
@@ -99,9 +101,9 @@ class Activation:
         self._failures = 0
 
     @property
-    def busy(self) -> bool:
-        """A turn is going on."""
-        return self._driver is not None
+    def turn(self) -> asyncio.Task[None] | None:
+        """The turn that is going on."""
+        return self._driver
 
     @property
     def warm(self) -> bool:
@@ -421,7 +423,12 @@ class Activation:
         options = operation.options
         key = step_key(self.run_id, *operation.id, options.key)
         ended = await run_attempts(
-            partial(body, key), clock=host.clock, worker=host.worker_id, first=len(step.failed) + 1, retry=options.retry, timeout=options.timeout
+            partial(body, key),
+            clock=host.clock,
+            worker=host.worker_id,
+            first=len(step.failed) + 1,
+            retry=options.retry,
+            timeout=options.timeout,
         )
         address, ordinal = operation.id
         message: Mail

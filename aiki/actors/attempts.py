@@ -35,7 +35,13 @@ def step_key(run_id: str, address: str, ordinal: int, key: str | None) -> str:
 
 
 async def run_attempts(
-    body: Callable[[int], Awaitable[bytes]], *, clock: Clock, worker: str, first: int = 1, retry: Retry | None = None, timeout: float | None = None
+    body: Callable[[int], Awaitable[bytes]],
+    *,
+    clock: Clock,
+    worker: str,
+    first: int = 1,
+    retry: Retry | None = None,
+    timeout: float | None = None,
 ) -> Ended:
     """Run `body(attempt)` until it succeeds, fails for good, or should be tried again only after `LONGEST_WAIT`.
 
@@ -72,8 +78,9 @@ async def run_attempts(
 
 
 async def _within(timeout: float, body: Callable[[int], Awaitable[bytes]], number: int) -> bytes:
+    limit = asyncio.timeout(timeout)
     try:
-        async with asyncio.timeout(timeout) as limit:
+        async with limit:
             return await body(number)
     except TimeoutError as error:
         if not limit.expired():

@@ -1,7 +1,7 @@
 """A host: the runs that this process has in its hands.
 
-It pulls from the mailboxes of the workflows that are registered, answers on one core subject of its own for runs that it has warm, gives turns to their
-activations, and keeps the messages behind unfinished turns alive.
+It pulls from the mailboxes of the workflows that are registered, answers on one core subject of its own for runs that it has warm, gives
+turns to their activations, and keeps the messages behind unfinished turns alive.
 """
 
 import asyncio
@@ -112,9 +112,8 @@ class Host:
         """Take nothing new, give the turns that are going on `grace` seconds to end, and hand the rest over."""
         self._stopping = True
         await asyncio.gather(*(consumption.stop() for consumption in self._consumptions), return_exceptions=True)
-        limit = asyncio.get_running_loop().time() + grace
-        while self._cache.busy() and asyncio.get_running_loop().time() < limit:
-            await asyncio.sleep(0.01)
+        if turns := [turn for activation in self._cache.busy() if (turn := activation.turn) is not None]:
+            await asyncio.wait(turns, timeout=grace)
         if self._warm is not None:
             await self._warm.stop()
         if self._keeper is not None:

@@ -1,7 +1,7 @@
 """The outbox: what a run's commits owe to others, sent after the commit and before its trigger is acknowledged.
 
-An entry is sent with a message id, so that sending it again is harmless; a host that loads a state sends its outbox again. The entry leaves the state
-with a later commit, once this host has itself seen its publish acknowledged.
+An entry is sent with a message id, so that sending it again is harmless; a host that loads a state sends its outbox again. The entry leaves
+the state with a later commit, once this host has itself seen its publish acknowledged.
 """
 
 import asyncio
@@ -98,4 +98,3 @@ def _swallow(task: "asyncio.Future[None]") -> None:
     # An alarm that is not cancelled wakes a finished run, which does nothing.
     if not task.cancelled():
         task.exception()
-

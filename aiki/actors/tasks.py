@@ -1,7 +1,8 @@
 """The task worker: pulls dispatches of one task from one queue, runs its body, and reports to the run.
 
-The dispatch is a durable message, kept alive while the body runs and acknowledged only when the run has the outcome: told directly when its host is this
-process or can be asked ("done" means committed), else by a message in the run's mailbox. If the process dies, the dispatch is delivered again.
+The dispatch is a durable message, kept alive while the body runs and acknowledged only when the run has the outcome: told directly when its
+host is this process or can be asked ("done" means committed), else by a message in the run's mailbox. If the process dies, the dispatch is
+delivered again.
 """
 
 import asyncio
@@ -124,10 +125,9 @@ class TaskWorker:
         host = self._host
         if dispatch.host == host.subject:
             envelope = _TaskEnvelope(message, delivery)
-            if host.deliver_warm(dispatch.run_id, envelope):
-                if await envelope.answer:
-                    delivery.ack()
-                    return
+            if host.deliver_warm(dispatch.run_id, envelope) and await envelope.answer:
+                delivery.ack()
+                return
         elif await self._ask_host(dispatch, message, delivery):
             delivery.ack()
             return

@@ -1,10 +1,14 @@
 """The streams and buckets of a region, declared in one place and created by `aiki init`."""
 
+from typing import Literal
+
 from aiki.transport.port import ConsumerSpec, StreamSpec, Transport
 from aiki.types.errors import StreamMissing
 from aiki.types.subjects import Subjects
 
 __all__ = ["ACK_WAIT", "check", "consumer", "init", "streams"]
+
+Storage = Literal["file", "memory"]
 
 ACK_WAIT = 3.0
 """Seconds without a sign of life after which a message is given to another worker. A false alarm costs work and nothing else."""
@@ -13,9 +17,8 @@ DEDUPE_WINDOW = 120.0
 WORKER_MARKER_TTL = 60.0
 
 
-def streams(subjects: Subjects, *, replicas: int = 1, storage: str = "file") -> tuple[StreamSpec, ...]:
+def streams(subjects: Subjects, *, replicas: int = 1, storage: Storage = "file") -> tuple[StreamSpec, ...]:
     """What the region needs."""
-    kind = "memory" if storage == "memory" else "file"
     return (
         StreamSpec(
             name=subjects.runs_stream,
@@ -28,7 +31,7 @@ def streams(subjects: Subjects, *, replicas: int = 1, storage: str = "file") -> 
             # Each commit also goes to a core subject: watchers need neither a consumer nor polling.
             republish=(subjects.runs_prefix + "*", subjects.live_prefix + "{{wildcard(1)}}", False),
             dedupe_window=DEDUPE_WINDOW,
-            storage=kind,
+            storage=storage,
             replicas=replicas,
         ),
         StreamSpec(
@@ -39,7 +42,7 @@ def streams(subjects: Subjects, *, replicas: int = 1, storage: str = "file") -> 
             allow_ttl=True,
             allow_schedules=True,
             dedupe_window=DEDUPE_WINDOW,
-            storage=kind,
+            storage=storage,
             replicas=replicas,
         ),
         StreamSpec(
@@ -50,7 +53,7 @@ def streams(subjects: Subjects, *, replicas: int = 1, storage: str = "file") -> 
             allow_ttl=True,
             allow_schedules=True,
             dedupe_window=DEDUPE_WINDOW,
-            storage=kind,
+            storage=storage,
             replicas=replicas,
         ),
         StreamSpec(
@@ -61,13 +64,15 @@ def streams(subjects: Subjects, *, replicas: int = 1, storage: str = "file") -> 
             allow_ttl=True,
             allow_rollup=True,
             marker_ttl=WORKER_MARKER_TTL,
-            storage=kind,
+            storage=storage,
             replicas=replicas,
         ),
     )
 
 
-async def init(transport: Transport, *, region: str = "default", replicas: int = 1, update: bool = False, storage: str = "file") -> dict[str, str]:
+async def init(
+    transport: Transport, *, region: str = "default", replicas: int = 1, update: bool = False, storage: Storage = "file"
+) -> dict[str, str]:
     """Create what is missing; answers what was done, per stream ("created", "unchanged", "updated").
 
     A stream with other settings raises `TopologyMismatch`, unless `update` brings it to ours.

@@ -1,11 +1,12 @@
 """The deterministic event loop that workflow code runs on.
 
-An `asyncio.AbstractEventLoop` with a ready queue, a heap of timers and a clock that the run machine sets. It does no I/O and never waits: `drain` runs
-callbacks until none is ready. `gather`, `TaskGroup`, `timeout`, `wait`, `sleep`, queues, locks and events of asyncio work on it as they are; whatever
-needs the outside world (sockets, threads, subprocesses, signals) raises `DurableLoopError`.
+An `asyncio.AbstractEventLoop` with a ready queue, a heap of timers and a clock that the run machine sets. It does no I/O and never waits:
+`drain` runs callbacks until none is ready. `gather`, `TaskGroup`, `timeout`, `wait`, `sleep`, queues, locks and events of asyncio work on
+it as they are; whatever needs the outside world (sockets, threads, subprocesses, signals) raises `DurableLoopError`.
 """
 
 import asyncio
+import contextlib
 import contextvars
 import heapq
 import logging
@@ -65,15 +66,15 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
             while ready:
                 handle = ready.popleft()
                 if not handle._cancelled:
-                    try:
+                    # `sys.exit()` in workflow code ends its task (which holds the exception), not the worker.
+                    with contextlib.suppress(SystemExit):
                         handle._run()
-                    except SystemExit:
-                        # `sys.exit()` in workflow code ends its task (which holds the exception), not the worker.
-                        pass
                     left -= 1
                     if not left:
                         ready.clear()
-                        raise WorkflowStuck(f"the code ran {MAX_CALLBACKS:,} callbacks without waiting for anything durable: it seems to spin")
+                        raise WorkflowStuck(
+                            f"the code ran {MAX_CALLBACKS:,} callbacks without waiting for anything durable: it seems to spin"
+                        )
         finally:
             events._set_running_loop(outer)
             if outer is not None and current is not None:
@@ -88,7 +89,7 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
             if handle._cancelled:
                 continue
             self._now = max(self._now, when)
-            handle._scheduled = False
+            handle._scheduled = False  # type: ignore[attr-defined]
             self._ready.append(handle)
             fired = True
             self.drain()
@@ -123,25 +124,27 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
     def time(self) -> float:
         return self._now
 
-    def call_soon(self, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None) -> asyncio.Handle:
+    def call_soon(  # type: ignore[override]
+        self, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
+    ) -> asyncio.Handle:
         handle = asyncio.Handle(callback, args, self, context)
         if not self._closed:
             self._ready.append(handle)
         return handle
 
-    def call_later(
+    def call_later(  # type: ignore[override]
         self, delay: float, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
     ) -> asyncio.TimerHandle:
         return self.call_at(self._now + delay, callback, *args, context=context)
 
-    def call_at(
+    def call_at(  # type: ignore[override]
         self, when: float, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
     ) -> asyncio.TimerHandle:
         handle = asyncio.TimerHandle(when, callback, args, self, context)
         if not self._closed:
             self._order += 1
             heapq.heappush(self._timers, (when, self._order, handle))
-            handle._scheduled = True
+            handle._scheduled = True  # type: ignore[attr-defined]
         return handle
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:

@@ -2,12 +2,14 @@
 
     (state, messages, now) -> (state', steps to run here, messages to send)
 
-`begin` starts the workflow's code, or replays it over the journal. `apply` takes a message; `advance` lets time pass. Afterwards `state` holds what must be
-committed (`dirty` tells whether anything must), its outbox included, and `take_local` names the steps that the host is to run itself.
+`begin` starts the workflow's code, or replays it over the journal. `apply` takes a message; `advance` lets time pass. Afterwards `state`
+holds what must be committed (`dirty` tells whether anything must), its outbox included, and `take_local` names the steps that the host is
+to run itself.
 
-Replay is content-addressed. A step's address is its name with the hash of its input (or its idempotency key); the n-th call with an address takes the n-th
-ordinal. Recorded outcomes are resolved in the order in which they were recorded, and the loop is drained after each, so races inside the code end as they did.
-An outcome whose step has not been issued when its turn comes waits until the code issues it: reordered code replays as well.
+Replay is content-addressed. A step's address is its name with the hash of its input (or its idempotency key); the n-th call with an address
+takes the n-th ordinal. Recorded outcomes are resolved in the order in which they were recorded, and the loop is drained after each, so
+races inside the code end as they did. An outcome whose step has not been issued when its turn comes waits until the code issues it:
+reordered code replays as well.
 """
 
 import asyncio
@@ -53,7 +55,7 @@ class RunMachine:
         self.replaying = False
         self.restart = False
         """The code is to begin anew: commit, and make a new machine from the state."""
-        self.loop = DeterministicLoop()
+        self.loop = DeterministicLoop()  # type: ignore[abstract]  # what it lacks is made to refuse
         self._program = program
         self._retry = retry or Retry.never()
         self._history = history

@@ -70,7 +70,10 @@ Entry = RecordedStep | Tick | Retried
 
 
 class PendingStep(msgspec.Struct, array_like=True, omit_defaults=True):
-    """A step that was issued and has no outcome yet. `serial` numbers its present dispatch; `due` is when its next attempt begins, if it waits."""
+    """A step that was issued and has no outcome yet. `serial` numbers its present dispatch.
+
+    `due` is when its next attempt begins, if it waits for that.
+    """
 
     address: str
     ordinal: int
@@ -116,7 +119,8 @@ class Alarm(msgspec.Struct, frozen=True, array_like=True):
 class RunState(msgspec.Struct, array_like=True, kw_only=True):
     """One run. `operation` names the commit that wrote it, so that a write with an unknown outcome can be recognised.
 
-    `sealed` lists where sealed segments of the journal end: segment k holds the entries from `sealed[k-1]` to `sealed[k]`; `entries` holds the rest, encoded.
+    `sealed` lists where sealed segments of the journal end: segment k holds the entries from `sealed[k-1]` to `sealed[k]`; `entries` holds
+    the rest, encoded.
     """
 
     format: int = FORMAT

@@ -1,9 +1,11 @@
 """The run store: run states in a JetStream KV bucket, changed only by compare-and-set.
 
-A KV bucket is a stream, so the store is written on the transport port alone, and its in-memory twin is the transport's. Keys: `<run id>` for the
-state, `<run id>.s<start>-<end>` for sealed segments of its journal. Values are opaque here; what the store itself must know travels in headers.
+A KV bucket is a stream, so the store is written on the transport port alone, and its in-memory twin is the transport's. Keys: `<run id>`
+for the state, `<run id>.s<start>-<end>` for sealed segments of its journal. Values are opaque here; what the store itself must know travels
+in headers.
 
-A write whose answer was lost is repeated: it carries the name of its operation, so when the repetition loses the compare-and-set to itself, that is seen.
+A write whose answer was lost is repeated: it carries the name of its operation, so when the repetition loses the compare-and-set to itself,
+that is seen.
 """
 
 import asyncio
@@ -81,7 +83,7 @@ class RunStore:
                 delay = min(delay * 2, RETRY_MOST)
 
     async def seal(self, run_id: str, start: int, end: int, segment: bytes, *, ttl: float | None = None) -> None:
-        """Write the journal's entries `start` to `end` as an immutable segment. Its key names its content, so writing it again changes nothing."""
+        """Write the journal's entries `start` to `end` as an immutable segment; its key names its content, so doing it again is harmless."""
         delay = RETRY_FIRST
         while True:
             try:

@@ -63,7 +63,7 @@ def _unknown(info: Any, seen: set[int]) -> type | None:
         return None
     seen.add(id(info))
     if isinstance(info, msgspec.inspect.CustomType):
-        return typing.cast("type", info.cls)
+        return info.cls
     if isinstance(info, msgspec.inspect.RawType):
         return None
     for name in getattr(info, "__struct_fields__", ()):

@@ -4,7 +4,7 @@ from typing import Any, Protocol, TypeVar
 
 __all__ = ["Schema"]
 
-Value = TypeVar("Value")
+Value = TypeVar("Value", covariant=True)
 
 
 class Schema(Protocol[Value]):

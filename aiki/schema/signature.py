@@ -24,15 +24,17 @@ class Signature(NamedTuple):
 def read_signature(function: Callable[..., Any], what: str, *, skip: int, most: int, names: Mapping[str, Any] | None = None) -> Signature:
     """Read the annotations of `function`, whose first `skip` parameters are the engine's.
 
-    `what` names it in errors ("task 'charge'"); `most` is the number of parameters allowed after those; `names` resolves annotations that were
-    written as strings. A parameter or result without annotation is any JSON value.
+    `what` names it in errors ("task 'charge'"); `most` is the number of parameters allowed after those; `names` resolves annotations that
+    were written as strings. A parameter or result without annotation is any JSON value.
     """
     parameters = list(inspect.signature(function).parameters.values())
     if any(parameter.kind not in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD) for parameter in parameters):
         raise DefinitionError(f"{what}: its function may only take positional parameters", where=what)
     if not skip <= len(parameters) <= skip + most:
         takes = "a context" if skip else "a payload"
-        raise DefinitionError(f"{what}: its function takes {len(parameters)} parameters; it should take {takes} and at most {skip + most}", where=what)
+        raise DefinitionError(
+            f"{what}: its function takes {len(parameters)} parameters; it should take {takes} and at most {skip + most}", where=what
+        )
     annotations = _annotations(function, what, names)
     rest = parameters[skip:]
     payload = annotations.get(rest[0].name, Any) if rest else None
@@ -56,7 +58,8 @@ def _annotations(function: Callable[..., Any], what: str, names: Mapping[str, An
         return typing.get_type_hints(function, globalns=scope, localns=dict(names or {}), include_extras=True)
     except NameError as error:
         raise DefinitionError(
-            f"{what}: its annotations cannot be resolved ({error}). Payload types are read at run time: do not hide their import under TYPE_CHECKING.",
+            f"{what}: its annotations cannot be resolved ({error}). "
+            "Payload types are read at run time: do not hide their import under TYPE_CHECKING.",
             where=what,
         ) from error
     except TypeError as error:

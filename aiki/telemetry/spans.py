@@ -1,4 +1,6 @@
-"""Spans: of client calls, turns, tasks and whole runs. They are opened where work really happens, never while replaying, so none comes twice.
+"""Spans: of client calls, turns, tasks and whole runs.
+
+They are opened where work really happens, never while replaying, so none comes twice.
 
 Names and attributes follow OpenTelemetry's conventions for messaging where these have a word for the thing.
 """
@@ -8,6 +10,7 @@ from collections.abc import Iterator, Mapping
 
 from opentelemetry import trace
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
+from opentelemetry.util.types import AttributeValue
 
 from aiki.telemetry.propagation import enabled, restore
 from aiki.types.failure import ErrorInfo
@@ -23,7 +26,12 @@ def client_span(operation: str, workflow: str, run_id: str) -> Iterator[Span]:
     if not enabled():
         yield trace.INVALID_SPAN
         return
-    attributes = {"aiki.workflow": workflow, "aiki.run_id": run_id, "messaging.system": "nats", "messaging.operation.name": operation}
+    attributes: dict[str, AttributeValue] = {
+        "aiki.workflow": workflow,
+        "aiki.run_id": run_id,
+        "messaging.system": "nats",
+        "messaging.operation.name": operation,
+    }
     with trace.get_tracer(_NAME).start_as_current_span(f"{operation} {workflow}", kind=SpanKind.PRODUCER, attributes=attributes) as span:
         yield span
 
@@ -34,7 +42,7 @@ def task_span(task: str, run_id: str, attempt: int, headers: Mapping[str, str] |
     if not enabled():
         yield trace.INVALID_SPAN
         return
-    attributes = {"aiki.task": task, "aiki.run_id": run_id, "aiki.attempt": attempt, "messaging.system": "nats"}
+    attributes: dict[str, AttributeValue] = {"aiki.task": task, "aiki.run_id": run_id, "aiki.attempt": attempt, "messaging.system": "nats"}
     tracer = trace.get_tracer(_NAME)
     with tracer.start_as_current_span(f"task {task}", context=restore(headers), kind=SpanKind.CONSUMER, attributes=attributes) as span:
         yield span
@@ -46,7 +54,7 @@ def turn_span(workflow: str, run_id: str, messages: int, stored: Mapping[str, st
     if not enabled():
         yield trace.INVALID_SPAN
         return
-    attributes = {"aiki.workflow": workflow, "aiki.run_id": run_id, "aiki.messages": messages}
+    attributes: dict[str, AttributeValue] = {"aiki.workflow": workflow, "aiki.run_id": run_id, "aiki.messages": messages}
     tracer = trace.get_tracer(_NAME)
     with tracer.start_as_current_span(f"turn {workflow}", context=restore(stored), kind=SpanKind.INTERNAL, attributes=attributes) as span:
         yield span

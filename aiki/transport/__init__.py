@@ -18,10 +18,9 @@ from aiki.transport.port import (
 )
 
 if TYPE_CHECKING:
-    from aiki.transport.memory import Faults, MemoryServer, MemoryTransport
-
     from aiki.transport.embedded import EmbeddedNats
     from aiki.transport.jetstream import JetStreamTransport
+    from aiki.transport.memory import Faults, MemoryServer, MemoryTransport
 
 __all__ = [
     "Ack",

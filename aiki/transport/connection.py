@@ -206,7 +206,7 @@ class Connection(Client):
         while True:
             try:
                 return await super()._attempt_reconnect()
-            except Exception as error:  # noqa: BLE001 - nats-py would give up for ever
+            except Exception as error:
                 log.warning("reconnecting to NATS failed: %r", error)
                 await asyncio.sleep(0.5)
 
@@ -230,7 +230,7 @@ class Connection(Client):
         if receiver is not None:
             try:
                 receiver(subject, reply, headers or b"", data)
-            except Exception as error:  # noqa: BLE001 - a receiver's bug must not end the connection
+            except Exception as error:
                 self._receiver_failed(error)
 
 

@@ -1,9 +1,11 @@
 """What the engine needs from a messaging system, and nothing more.
 
-Two implementations pass one conformance suite: `aiki.transport.JetStreamTransport` (nats-py) and `aiki.transport.MemoryTransport` (simulated,
-with faults under a seed). Subjects, streams and durable consumers are JetStream's; times are seconds (instants: seconds since the epoch, UTC).
+Two implementations pass one conformance suite: `aiki.transport.JetStreamTransport` (nats-py) and `aiki.transport.MemoryTransport`
+(simulated, with faults under a seed). Subjects, streams and durable consumers are JetStream's; times are seconds (instants: seconds since
+the epoch, UTC).
 
-Publishing answers with a future rather than a coroutine, so that writes are pipelined in the order of the calls: the bytes are queued when the call returns.
+Publishing answers with a future rather than a coroutine, so that writes are pipelined in the order of the calls: the bytes are queued when
+the call returns.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
 """A standing pull: demand is kept at a durable consumer as long as the window has room.
 
-Each epoch has an inbox of its own. When the demand at the server is no longer known (reconnect, missed heartbeats, a shrunk window) a new epoch
-begins: its predecessor's inbox loses its subscriber, so the server forgets the pulls that still wait there.
+Each epoch has an inbox of its own. When the demand at the server is no longer known (reconnect, missed heartbeats, a shrunk window) a new
+epoch begins: its predecessor's inbox loses its subscriber, so the server forgets the pulls that still wait there.
 """
 
 import asyncio

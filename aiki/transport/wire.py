@@ -1,7 +1,8 @@
 """The socket under a NATS connection: message frames go straight to their receivers, everything else to nats-py.
 
-nats-py reads through a `StreamReader`, a regular-expression parser, a queue and a task per subscription. Here the protocol's `data_received`
-cuts the frames and calls the receiver; INFO, PING, PONG, +OK and -ERR are handed to nats-py as if nothing else had been received.
+nats-py reads through a `StreamReader`, a regular-expression parser, a queue and a task per subscription. Here the protocol's
+`data_received` cuts the frames and calls the receiver; INFO, PING, PONG, +OK and -ERR are handed to nats-py as if nothing else had been
+received.
 """
 
 import asyncio
@@ -186,7 +187,7 @@ class Wire(NatsTransport, asyncio.Protocol):
             if receiver is not None:
                 try:
                     receiver(words[0], reply, header, data[body:stop])
-                except Exception as error:  # noqa: BLE001 - a receiver's bug must not end the connection
+                except Exception as error:
                     self._failed(error)
         return position
 

@@ -14,7 +14,7 @@ MAX_CAUSES = 5
 
 
 class ErrorInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """An exception as data. `type` is its qualified name, `code` Aiki's own code when it has one, `traceback` the formatted one (its end, if long)."""
+    """An exception as data. `type` is its qualified name, `code` Aiki's own code when it has one, `traceback` its text (the end of it)."""
 
     type: str
     message: str = ""

@@ -10,14 +10,27 @@ from aiki.types.failure import ErrorInfo
 from aiki.types.retry import Retry
 from aiki.types.states import State
 
-__all__ = ["Attempt", "Dispatch", "Ended", "Mail", "Start", "StepFailedOnce", "StepResult", "Wake", "decode_dispatch", "decode_ended", "decode_mail", "encode"]
+__all__ = [
+    "Attempt",
+    "Dispatch",
+    "Ended",
+    "Mail",
+    "Start",
+    "StepFailedOnce",
+    "StepResult",
+    "Wake",
+    "decode_dispatch",
+    "decode_ended",
+    "decode_mail",
+    "encode",
+]
 
 
 class _Wire(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
     pass
 
 
-class Attempt(_Wire):
+class Attempt(_Wire, frozen=True):
     """One failed attempt of a task body."""
 
     number: int
@@ -27,7 +40,7 @@ class Attempt(_Wire):
     error: ErrorInfo
 
 
-class Start(_Wire, tag="start"):
+class Start(_Wire, frozen=True, tag="start"):
     """Begin a run. Ignored when the run exists."""
 
     run_id: str
@@ -42,7 +55,7 @@ class Start(_Wire, tag="start"):
     """A core subject on which whoever started the run wants to hear of its end; a courtesy, since the state has it too."""
 
 
-class StepResult(_Wire, tag="result"):
+class StepResult(_Wire, frozen=True, tag="result"):
     """A step has its final outcome: `value` when `error` is None. `failed` holds the attempts that failed before, in this delivery.
 
     `serial` is the dispatch's, 0 for a local step: outcomes of a superseded dispatch count for nothing.
@@ -59,7 +72,7 @@ class StepResult(_Wire, tag="result"):
     failed: tuple[Attempt, ...] = ()
 
 
-class StepFailedOnce(_Wire, tag="failed"):
+class StepFailedOnce(_Wire, frozen=True, tag="failed"):
     """Attempts of a step failed and the next one is due only after `delay` seconds, too long to wait for it in a worker."""
 
     address: str
@@ -69,14 +82,14 @@ class StepFailedOnce(_Wire, tag="failed"):
     delay: float
 
 
-class Wake(_Wire, tag="wake"):
+class Wake(_Wire, frozen=True, tag="wake"):
     """An alarm that the run has set for itself, and that is never early: its instant `due` has come."""
 
     serial: int
     due: float
 
 
-class Ended(_Wire, tag="ended"):
+class Ended(_Wire, frozen=True, tag="ended"):
     """A run has ended: `status` is its final state."""
 
     run_id: str
@@ -88,7 +101,7 @@ class Ended(_Wire, tag="ended"):
 Mail = Start | StepResult | StepFailedOnce | Wake
 
 
-class Dispatch(_Wire, tag="task"):
+class Dispatch(_Wire, frozen=True, tag="task"):
     """Work for a task worker. `host` is the subject of the host that holds the run; `mailbox` the durable subject to fall back on."""
 
     run_id: str

@@ -27,9 +27,9 @@ class RetryAfter(AikiError):
 class Retry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A retry strategy. Make one with `never`, `fixed`, `linear`, `exponential`, `jittered` or `schedule`.
 
-    `max_attempts` counts the first try. `retry_on` and `no_retry_on` hold the names of exception classes: an exception is tried again if it or
-    one of its bases is in `retry_on` (or that is empty) and none is in `no_retry_on`.
-    A crash of the worker is not a failed attempt: the work is delivered again, unless the strategy is `Retry.never(on_crash="fail")`.
+    `max_attempts` counts the first try. `retry_on` and `no_retry_on` hold the names of exception classes: an exception is tried again if it
+    or one of its bases is in `retry_on` (or that is empty) and none is in `no_retry_on`. A crash of the worker is not a failed attempt: the
+    work is delivered again, unless the strategy is `Retry.never(on_crash="fail")`.
     """
 
     kind: Literal["never", "fixed", "linear", "exponential", "jittered", "schedule"] = "never"
@@ -140,17 +140,16 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             return None
         if isinstance(error, RetryAfter):
             return float(error.fields["delay"])
-        match self.kind:
-            case "never":
-                return None
-            case "schedule":
-                return self.delays[failed - 1]
-            case "fixed":
-                delay = self.base_delay
-            case "linear":
-                delay = self.base_delay * failed
-            case "exponential" | "jittered":
-                delay = self._power(failed)
+        if self.kind == "never":
+            return None
+        if self.kind == "schedule":
+            return self.delays[failed - 1]
+        if self.kind == "fixed":
+            delay = self.base_delay
+        elif self.kind == "linear":
+            delay = self.base_delay * failed
+        else:
+            delay = self._power(failed)
         if self.max_delay is not None:
             delay = min(delay, self.max_delay)
         return delay * chance.random() if self.kind == "jittered" else delay
@@ -172,14 +171,18 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 def _attempts(value: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+    if type(value) is not int or value < 1:
         raise DefinitionError(f"max_attempts counts the first try, so it must be at least 1, not {value!r}", what="max_attempts")
     return value
+
+
+def _is_exception_class(value: object) -> bool:
+    return isinstance(value, type) and issubclass(value, BaseException)
 
 
 def _names(kinds: ExceptionTypes) -> tuple[str, ...]:
     each = (kinds,) if isinstance(kinds, type) else tuple(kinds)
     for kind in each:
-        if not (isinstance(kind, type) and issubclass(kind, BaseException)):
+        if not _is_exception_class(kind):
             raise DefinitionError(f"retry_on and no_retry_on take exception classes, not {kind!r}", what="retry_on")
     return tuple(type_name(kind) for kind in each)

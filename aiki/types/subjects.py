@@ -1,9 +1,9 @@
 """Where things are in JetStream: the names of streams, subjects and keys of one region, in one place.
 
     state     KV bucket aiki-runs-<region>            key <run id>, sealed journal segments <run id>.s<end>
-    mail      stream AIKI_MAIL_<region>               aiki.<region>.mail.<kind>.<name>.<version>.<id>[.start], alarms aiki.<region>.timer.<id>.<n>
-    tasks     stream AIKI_TASK_<region>               aiki.<region>.task.<queue>.<task>.<run id>.<n>, delayed ones aiki.<region>.delay.<run id>.<n>
-    workers   KV bucket aiki-workers-<region>         key <worker id>, expires
+    mail      stream AIKI_MAIL_<region>               aiki.<region>.mail.<kind>.<name>.<version>.<id>[.start], alarms
+    aiki.<region>.timer.<id>.<n> tasks     stream AIKI_TASK_<region>               aiki.<region>.task.<queue>.<task>.<run id>.<n>, delayed
+    ones aiki.<region>.delay.<run id>.<n> workers   KV bucket aiki-workers-<region>         key <worker id>, expires
 
 Core subjects: aiki.<region>.host.<host id> (the warm path), aiki.<region>.client.<client id> (ends of runs, to who started them) and
 aiki.<region>.live.<run id> (each commit of a run, republished by the server).

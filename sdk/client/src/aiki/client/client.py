@@ -82,7 +82,7 @@ class Client:
         """
         if on_conflict not in ("error", "return_existing"):
             raise DefinitionError(f'on_conflict must be "error" or "return_existing", not {on_conflict!r}', what="on_conflict")
-        if idempotency_key is not None and (not isinstance(idempotency_key, str) or not idempotency_key):
+        if idempotency_key is not None and (type(idempotency_key) is not str or not idempotency_key):
             raise DefinitionError(f"idempotency_key must be a string that is not empty, not {idempotency_key!r}", what="idempotency_key")
         run_id = new_run_id() if idempotency_key is None else keyed_run_id(workflow, idempotency_key)
         await self.ends.listen()
@@ -197,4 +197,3 @@ class Client:
     async def workers(self) -> list[roster.WorkerInfo]:
         """The workers that have reported within the last seconds."""
         return await roster.read(self.transport, self.subjects)
-

@@ -1,7 +1,7 @@
 """Ends of runs, as they are announced to a client.
 
-A run's host tells whoever started the run, on one core subject per client; for other runs the client listens to their commits. Neither is durable, so
-whoever waits also reads the run: at first (unless this client has started it), after a reconnect, and from time to time.
+A run's host tells whoever started the run, on one core subject per client; for other runs the client listens to their commits. Neither is
+durable, so whoever waits also reads the run: at first (unless this client has started it), after a reconnect, and from time to time.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from aiki.transport.port import Message, Transport
+from aiki.transport.port import Message, Subscription, Transport
 from aiki.types.messages import Ended, decode_ended
 from aiki.types.subjects import Subjects
 
@@ -26,17 +26,18 @@ class Ends:
     def __init__(self, transport: Transport, subjects: Subjects) -> None:
         self.subject = subjects.client_prefix + secrets.token_hex(8)
         self._transport = transport
-        self._listening: asyncio.Future[object] | None = None
+        self._listening: asyncio.Future[Subscription] | None = None
         self._expected: OrderedDict[str, None] = OrderedDict()
         self._waiting: dict[str, list[asyncio.Queue[Ended | None]]] = {}
         transport.on_reconnect(self._look_again)
 
     async def listen(self) -> None:
         """Subscribe, once; later calls return at once."""
-        if self._listening is None:
-            self._listening = asyncio.ensure_future(self._transport.subscribe(self.subject, self._announced))
-        if not self._listening.done():
-            await asyncio.shield(self._listening)
+        listening = self._listening
+        if listening is None:
+            listening = self._listening = asyncio.ensure_future(self._transport.subscribe(self.subject, self._announced))
+        if not listening.done():
+            await asyncio.shield(listening)
 
     def expect(self, run_id: str) -> None:
         """This client has started the run."""

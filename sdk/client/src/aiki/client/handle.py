@@ -38,7 +38,9 @@ _ENDS = {"failed": WorkflowFailed, "cancelled": WorkflowCancelled, "timed_out": 
 class RunHandle(Generic[Output]):
     """One run, by id. Made by `workflow.enqueue(client, …)` or `workflow.handle(client, run_id)`."""
 
-    def __init__(self, client: "Client", run_id: RunId, workflow: str, version: str, output: Schema[Output], *, started: bool = False) -> None:
+    def __init__(
+        self, client: "Client", run_id: RunId, workflow: str, version: str, output: Schema[Output], *, started: bool = False
+    ) -> None:
         self.id = run_id
         self.workflow = workflow
         self.version = version
@@ -52,12 +54,14 @@ class RunHandle(Generic[Output]):
     async def wait_for_completion(self, timeout: Duration | None = None) -> Output:
         """The workflow's result, once it has ended.
 
-        Waits on the run's live announcements, not by polling, and reads the run again after a reconnect. Raises `WorkflowFailed`, `WorkflowCancelled`
-        or `WorkflowTimedOut` when it ended otherwise, `ResultTimeout` when `timeout` is over first (the run goes on), `RunNotFound`.
+        Waits on the run's live announcements, not by polling, and reads the run again after a reconnect. Raises `WorkflowFailed`,
+        `WorkflowCancelled` or `WorkflowTimedOut` when it ended otherwise, `ResultTimeout` when `timeout` is over first (the run goes on),
+        `RunNotFound`.
         """
         limit = None if timeout is None else seconds(timeout, "timeout")
+        patience = asyncio.timeout(limit)
         try:
-            async with asyncio.timeout(limit) as patience:
+            async with patience:
                 ended = await self._end()
         except TimeoutError as error:
             if not patience.expired():
@@ -113,7 +117,10 @@ class RunHandle(Generic[Output]):
         return _ended(decode_state(stored.value)) if stored is not None and is_final(stored.state) else None
 
     async def _check_exists(self) -> None:
-        if await self._client.waiting_start(self.workflow, self.version, self.id) is None and await self._client.store.read(self.id) is None:
+        if (
+            await self._client.waiting_start(self.workflow, self.version, self.id) is None
+            and await self._client.store.read(self.id) is None
+        ):
             raise self._missing()
 
     def _missing(self) -> RunNotFound:

@@ -41,7 +41,9 @@ class AttemptView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StepView(msgspec.Struct, frozen=True, kw_only=True):
-    """A step: `state` is "completed", "failed", "running" (issued, no outcome yet) or "awaiting_retry" (its next attempt begins at `next_attempt_at`).
+    """A step.
+
+    `state` is "completed", "failed", "running" (issued, no outcome yet) or "awaiting_retry" (until `next_attempt_at`).
 
     `input` and `output` are plain JSON values. `attempts` counts those that began, as far as they were recorded.
     """
@@ -65,7 +67,10 @@ class StepView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RunView(msgspec.Struct, frozen=True, kw_only=True):
-    """All of a run. `steps` stand in the order in which they were recorded, those without an outcome last; `sleeps_until` is its next alarm."""
+    """All of a run.
+
+    `steps` stand in the order in which they were recorded, those without an outcome last; `sleeps_until` is its next alarm.
+    """
 
     status: RunStatus
     input: Any

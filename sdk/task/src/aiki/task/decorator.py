@@ -44,9 +44,9 @@ def task(
 ) -> TaskDecorator:
     """Declare a task: `@task(name="charge", retry=Retry.fixed(max_attempts=3, delay=1))` above an `async def` or `def`.
 
-    The function takes one payload (or none) and, if it wants, a `TaskContext` as second parameter; its annotations say what is validated. `name`
-    defaults to the function's. `timeout` (a timedelta or seconds) bounds one attempt. `queue`: whose workers run it ("default"). `local`: run it in
-    the process that holds the run. Raises `DefinitionError` when the declaration cannot work.
+    The function takes one payload (or none) and, if it wants, a `TaskContext` as second parameter; its annotations say what is validated.
+    `name` defaults to the function's. `timeout` (a timedelta or seconds) bounds one attempt. `queue`: whose workers run it ("default").
+    `local`: run it in the process that holds the run. Raises `DefinitionError` when the declaration cannot work.
     """
     scope = sys._getframe(1).f_locals
 

@@ -71,6 +71,7 @@ class Task(Generic[Input, Output, Parameters, Returned]):
         self.__wrapped__ = function
 
     def __call__(self, *args: Parameters.args, **kwargs: Parameters.kwargs) -> Returned:
+        """The plain function: nothing is recorded."""
         return self.function(*args, **kwargs)
 
     def __repr__(self) -> str:
@@ -115,9 +116,9 @@ class Task(Generic[Input, Output, Parameters, Returned]):
     ) -> Output:
         """Run the task as a step of a workflow: its recorded result is final and it never runs again.
 
-        With an `idempotency_key`, calls with the same key in one run are one step. `queue`, `retry` and `timeout` (of one attempt) override the
-        task's own. `local`: run in the process that holds the run, with one durable write and no hop, instead of sending it to a task worker.
-        Raises `TaskFailed` when the task failed for good, `PayloadError` when `payload` does not fit.
+        With an `idempotency_key`, calls with the same key in one run are one step. `queue`, `retry` and `timeout` (of one attempt) override
+        the task's own. `local`: run in the process that holds the run, with one durable write and no hop, instead of sending it to a task
+        worker. Raises `TaskFailed` when the task failed for good, `PayloadError` when `payload` does not fit.
         """
         data = self._signature.payload.encode(payload, self._input)
         is_local = self.local if local is None else local

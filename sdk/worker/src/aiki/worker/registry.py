@@ -17,7 +17,7 @@ class Registry:
         self.tasks: dict[str, Task[Any, Any, ..., Any]] = {}
 
     def add(self, definition: Workflow[Any, Any] | Task[Any, Any, ..., Any]) -> Self:
-        """Serve a workflow's version or a task. Another one of that name (and version) is a `DefinitionError`; the same one again is not."""
+        """Serve a workflow's version or a task. Another one of that name is a `DefinitionError`; the same one again is not."""
         if isinstance(definition, Workflow):
             key = (definition.name, definition.version)
             if self.workflows.setdefault(key, definition) is not definition:
@@ -26,5 +26,7 @@ class Registry:
             if self.tasks.setdefault(definition.name, definition) is not definition:
                 raise DefinitionError(f"task {definition.name!r} is registered twice", where="registry")
         else:
-            raise DefinitionError(f"only workflows and tasks can be registered, not {definition!r}: is its decorator missing?", where="registry")
+            raise DefinitionError(
+                f"only workflows and tasks can be registered, not {definition!r}: is its decorator missing?", where="registry"
+            )
         return self

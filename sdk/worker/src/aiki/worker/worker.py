@@ -32,8 +32,8 @@ class Worker:
     """Serves what its `registry` holds. `async with worker:`, or `start` and `stop`, or `run` until SIGTERM.
 
     `queue`: whose tasks it takes. `max_concurrent_workflow_runs` bounds turns that are going on at a time (waiting runs cost nothing),
-    `max_concurrent_tasks` the task bodies. `retention`: how long a run is kept after its end (None: for ever). `cached_runs`: how many waiting
-    runs are kept in memory.
+    `max_concurrent_tasks` the task bodies. `retention`: how long a run is kept after its end (None: for ever). `cached_runs`: how many
+    waiting runs are kept in memory.
     """
 
     def __init__(
@@ -83,7 +83,11 @@ class Worker:
             self._tasks.append(worker)
         self._reporter = asyncio.create_task(self._report(time.time()))
         _log.info(
-            "worker %s serves %d workflows and %d tasks of queue %r", self.id, len(self.registry.workflows), len(self.registry.tasks), self.queue
+            "worker %s serves %d workflows and %d tasks of queue %r",
+            self.id,
+            len(self.registry.workflows),
+            len(self.registry.tasks),
+            self.queue,
         )
 
     async def stop(self, grace: Duration = 10.0) -> None:
@@ -149,6 +153,6 @@ class Worker:
 
 
 def _positive(value: int, what: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+    if type(value) is not int or value < 1:
         raise DefinitionError(f"{what} must be at least 1, not {value!r}", what=what)
     return value

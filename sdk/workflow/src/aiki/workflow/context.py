@@ -88,8 +88,8 @@ class Context:
     async def step(self, name: str, function: Callable[[], Any], *, retry: Retry | None = None, timeout: Duration | None = None) -> Any:
         """Run a function here, once, and record what it returns (JSON, or the type that its annotation declares).
 
-        A plain function runs in a thread. Its result is what JSON makes of it, also the first time: without an annotation a tuple comes back as a
-        list. Calls with the same name are told apart by their order.
+        A plain function runs in a thread. Its result is what JSON makes of it, also the first time: without an annotation a tuple comes
+        back as a list. Calls with the same name are told apart by their order.
         """
         check_name(name, "step")
         what = f"step {name!r}"
@@ -135,4 +135,3 @@ def _task_error(name: str, outcome: Outcome) -> TaskFailed:
     attempts = len(outcome.failed) + 1
     times = "" if attempts == 1 else f" after {attempts} attempts"
     return kind(f"task {name!r} failed{times}: {error}", task=name, error=error, attempts=attempts)
-

@@ -26,8 +26,8 @@ class WorkflowDecorator(Protocol):
 def workflow(*, name: str | None = None, version: str = "1.0.0", retry: Retry | None = None) -> WorkflowDecorator:
     """Declare a workflow: `@workflow(name="order", version="1.0.0")` above an `async def order(ctx: Context, order: Order) -> Receipt`.
 
-    `name` defaults to the function's. A run stays with the version that it began with. `retry`: begin again when the code raises; completed steps
-    are kept, failed ones run again. Raises `DefinitionError` when the declaration cannot work.
+    `name` defaults to the function's. A run stays with the version that it began with. `retry`: begin again when the code raises; completed
+    steps are kept, failed ones run again. Raises `DefinitionError` when the declaration cannot work.
     """
     scope = sys._getframe(1).f_locals
 

@@ -47,6 +47,7 @@ class Workflow(Generic[Input, Output]):
         self.__wrapped__ = function
 
     def __call__(self, *args: Any, **kwargs: Any) -> Awaitable[Output]:
+        """The plain function."""
         return self.function(*args, **kwargs)
 
     def __repr__(self) -> str:
@@ -81,8 +82,8 @@ class Workflow(Generic[Input, Output]):
     ) -> RunHandle[Output]:
         """Start a run. When this has returned, the run happens, whatever dies after that.
 
-        The same `idempotency_key` finds the same run. With another payload that is an `IdempotencyConflict`, unless `on_conflict="return_existing"`.
-        Raises `PayloadError` when `payload` does not fit, before anything is stored.
+        The same `idempotency_key` finds the same run. With another payload that is an `IdempotencyConflict`, unless
+        `on_conflict="return_existing"`. Raises `PayloadError` when `payload` does not fit, before anything is stored.
         """
         data = self._signature.payload.encode(payload, self._input)
         return await client.start_run(

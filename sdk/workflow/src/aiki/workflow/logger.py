@@ -19,8 +19,10 @@ class RunLogger(logging.LoggerAdapter[logging.Logger]):
         self._machine = machine
 
     def isEnabledFor(self, level: int) -> bool:
+        """Nothing is, while replaying."""
         return not self._machine.replaying and super().isEnabledFor(level)
 
     def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
+        """Add the run's id and workflow."""
         kwargs["extra"] = {**(self.extra or {}), **kwargs.get("extra", {})}
         return msg, kwargs
