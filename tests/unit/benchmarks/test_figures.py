@@ -57,5 +57,10 @@ def test_ratios_above_one_are_better_whichever_way_the_figure_goes(workload: str
     assert rows[1].medians[key] == own
 
 
+def test_one_bad_round_is_not_hidden_by_a_median() -> None:
+    rounds = [{"recover_s": 1.0, "lost": 0}, {"recover_s": 3.0, "lost": 1}, {"recover_s": 2.0, "lost": 0}]
+    assert summarise("W5", {ours("local", "os"): rounds})[0].medians == {"recover_s": 2.0, "lost": 1.0}
+
+
 def test_every_workload_has_columns() -> None:
     assert COLUMNS.keys() == WORKLOADS.keys()
