@@ -49,7 +49,7 @@ class Postgres:
         if owner:
             self._folder.chmod(0o755)
             shutil.chown(data, owner)
-        initdb: list[str | Path] = [commands / "initdb", "--pgdata", data, "--username", "postgres", "--auth", "trust", "--no-sync"]
+        initdb: list[str | Path] = [commands / "initdb", "--pgdata", data, "--username", "postgres", "--auth", "trust"]
         await Child("initdb", initdb, self._folder, owner=owner).success()
         settings = ["-c", "listen_addresses=127.0.0.1", "-c", f"unix_socket_directories={data}"]
         self._server = Child("postgres", [commands / "postgres", "-D", data, "-p", str(self._port), *settings], self._folder, owner=owner)

@@ -68,12 +68,14 @@ class Dbos:
         await self._stack.aclose()
 
     async def start(self, workflow: Workflow, label: str, steps: int) -> Run:
-        link = self._links[next(self._turn) % len(self._links)]
-        await link.start(workflow, label, steps)
+        link = self._link()
+        await link.start(workflow, label, steps, named=True)
         return Started(self, link, label, steps)
 
     async def call(self, workflow: Workflow, label: str, steps: int) -> int:
-        return await (await self.start(workflow, label, steps)).result()
+        link = self._link()
+        await link.start(workflow, label, steps, named=False)
+        return await link.result(label)
 
     def trees(self) -> Trees:
         return Trees(server=[self._postgres.pid], worker=[worker.pid for worker in self._workers])
@@ -107,6 +109,9 @@ class Dbos:
             await link.close()
         for worker in self._workers:
             await worker.stop()
+
+    def _link(self) -> Link:
+        return self._links[next(self._turn) % len(self._links)]
 
     def _socket(self, number: int) -> Path:
         return self._folder / f"worker-{number}.sock"

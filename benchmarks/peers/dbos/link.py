@@ -21,9 +21,10 @@ class Link:
     async def to(cls, path: Path) -> "Link":
         return cls(*await asyncio.open_unix_connection(path))
 
-    async def start(self, workflow: str, label: str, steps: int) -> None:
-        """Returns when the worker says that the run is accepted."""
-        self._writer.write(json.dumps({"workflow": workflow, "label": label, "steps": steps}).encode() + b"\n")
+    async def start(self, workflow: str, label: str, steps: int, *, named: bool) -> None:
+        """Returns when the worker says that the run is accepted. `named`: the label is the workflow's id in the database, too."""
+        order = {"workflow": workflow, "label": label, "steps": steps, "named": named}
+        self._writer.write(json.dumps(order).encode() + b"\n")
         await self._accepted[label]
 
     async def result(self, label: str) -> int:
