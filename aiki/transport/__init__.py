@@ -1,4 +1,7 @@
-"""Messaging: the port, JetStream, and the in-memory twin. Importing this package does not import nats-py; using `JetStreamTransport` does."""
+"""Messaging: the port, JetStream, and the in-memory twin.
+
+Importing this package does not import nats-py; using `JetStreamTransport` does.
+"""
 
 from typing import TYPE_CHECKING, Any
 

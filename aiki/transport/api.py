@@ -27,6 +27,8 @@ class _Level(msgspec.Struct):
 
 
 class AccountAnswer(Problem):
+    """The answer to `INFO`."""
+
     api: _Level = msgspec.field(default_factory=_Level)
 
 
@@ -35,12 +37,16 @@ class _StreamState(msgspec.Struct):
 
 
 class StreamAnswer(Problem):
+    """The answer to `STREAM.INFO`, `CREATE` and `UPDATE`."""
+
     config: dict[str, Any] = {}
     state: _StreamState = msgspec.field(default_factory=_StreamState)
     total: int = 0
 
 
 class ConsumerAnswer(Problem):
+    """The answer to `CONSUMER.INFO` and `CREATE`."""
+
     config: dict[str, Any] = {}
     num_pending: int = 0
     num_ack_pending: int = 0
@@ -55,10 +61,14 @@ class StoredMessage(msgspec.Struct):
 
 
 class MessageAnswer(Problem):
+    """The answer to `STREAM.MSG.GET`."""
+
     message: StoredMessage | None = None
 
 
 class PurgeAnswer(Problem):
+    """The answer to `STREAM.PURGE`."""
+
     purged: int = 0
 
 

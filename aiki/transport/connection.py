@@ -27,12 +27,17 @@ PRIVATE_NAMES = (
     "_close",
     "_connect_to_server",
     "_current_server",
-    "_flush_pending",
+    "_flush_queue",
+    "_max_payload",
     "_pending",
     "_pending_data_size",
+    "_pings_outstanding",
+    "_pongs",
     "_process_err",
     "_process_msg",
     "_process_op_err",
+    "_process_pong",
+    "_send_ping",
     "_server_info",
     "_sid",
     "_status",
@@ -223,6 +228,19 @@ class Connection(Client):
             # nats-py would close the connection for ever; the server may be shutting down, or have found us slow.
             log.warning("NATS reported %s", err_msg.strip("'"))
             await self._process_op_err(nats.errors.Error(f"nats: {err_msg}"))
+
+    async def _send_ping(self, future: "asyncio.Future[bool] | None" = None) -> None:
+        # nats-py writes a PING past what is pending; its PONG would then not prove that the server has seen it.
+        self._pongs.append(future or self._loop.create_future())
+        self.write(b"PING\r\n")
+
+    async def _process_pong(self) -> None:
+        # nats-py ends its read loop when the flush that waited for this has been given up.
+        if self._pongs:
+            future = self._pongs.pop(0)
+            if not future.done():
+                future.set_result(True)
+            self._pings_outstanding = 0
 
     async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes | None) -> None:
         """Messages that came through nats-py's own parser (WebSocket)."""

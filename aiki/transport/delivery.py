@@ -9,7 +9,10 @@ __all__ = ["JetStreamDelivery", "ack_facts"]
 
 
 class JetStreamDelivery:
-    """A message to settle (see `aiki.transport.port.Delivery`). `send` takes the protocol bytes of an ack, `freed` is called when settled."""
+    """A message to settle (see `aiki.transport.port.Delivery`).
+
+    `send` takes the protocol bytes of an ack, `freed` is called when settled.
+    """
 
     __slots__ = ("_block", "_freed", "_reply", "_send", "_subject", "data", "settled")
 
@@ -73,8 +76,8 @@ class JetStreamDelivery:
 def ack_facts(reply: bytes) -> tuple[int, int, float]:
     """(attempt, stream sequence, seconds since the epoch) of a delivery's reply subject.
 
-    `$JS.ACK.<stream>.<consumer>.<attempt>.<sequence>.<consumer sequence>.<nanoseconds>.<pending>` (9 tokens), or with `<domain>.<account
-    hash>` before the stream (11, and 12 with a random last token): ADR-15 of nats-architecture-and-design.
+    `$JS.ACK.<stream>.<consumer>.<attempt>.<sequence>.<consumer sequence>.<nanoseconds>.<pending>` (9 tokens), or with
+    `<domain>.<account hash>` before the stream (11, and 12 with a random last token): ADR-15 of nats-architecture-and-design.
     """
     tokens = reply.split(b".")
     first = 4 if len(tokens) < 11 else 6

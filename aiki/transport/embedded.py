@@ -40,11 +40,14 @@ LOG_LINES = 20
 
 
 class EmbeddedNats:
-    """A NATS server with JetStream on 127.0.0.1, ended with this process however that ends. `start` and `stop` it, or use it with `async with`.
+    """A NATS server with JetStream on 127.0.0.1, ended with this process however that ends.
 
-    `store`: where streams are kept (None: a temporary directory, removed at the end). `port`: 0 takes a free one. `sync_always`: sync every
-    write to disk. `config`: a server configuration file to start from. `max_payload`: bytes (None: the server's 1 MB). `arguments`: more of
-    the server's command line. Raises `NatsBinaryMissing`, or `NotConnected` with the server's last words when it does not come up.
+    `start` and `stop` it, or use it with `async with`.
+
+    `store`: where streams are kept (None: a temporary directory, removed at the end). `port`: 0 takes a free one. `sync_always`: sync
+    every write to disk. `config`: a server configuration file to start from. `max_payload`: bytes (None: the server's 1 MB). `arguments`:
+    more of the server's command line. Starting raises `NatsBinaryMissing`, or `NotConnected` with the server's last words when it does not
+    come up.
     """
 
     def __init__(

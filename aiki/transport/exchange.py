@@ -11,7 +11,7 @@ import msgspec
 
 from aiki.transport.connection import BUFFER_LIMIT, Connection
 from aiki.transport.headers import parse_status
-from aiki.transport.message import WireMessage
+from aiki.transport.message import WireMessage, publication
 from aiki.transport.port import Ack
 from aiki.types.errors import (
     Conflict,
@@ -102,30 +102,20 @@ class Exchange:
 
     def store(self, subject: str, lines: str, data: bytes, timeout: float) -> "asyncio.Future[Ack]":
         """Publish to a stream; `lines` are header lines, each ended by CRLF."""
-        connection = self._connection
         future: asyncio.Future[Ack] = self._loop.create_future()
-        token = self._token()
-        reply = f"{self._prefix}{token}"
-        size = len(data)
-        if lines:
-            length = 12 + (len(lines) if lines.isascii() else len(lines.encode()))
-            total = length + size
-            command = f"HPUB {subject} {reply} {length} {total}\r\nNATS/1.0\r\n{lines}\r\n".encode()
-        else:
-            total = size
-            command = f"PUB {subject} {reply} {size}\r\n".encode()
-        error = self._refusal(subject, total)
-        if error is not None:
+        if "*" in subject or ">" in subject:
+            future.set_exception(TransportError(f"{subject!r} is a pattern, not a subject"))
+            return future
+        if type(data) is not bytes:
+            data = bytes(data)
+        self._last += 1
+        token = b"%d" % self._last
+        command, total = publication(subject, f"{self._prefix}{self._last}", lines, len(data))
+        if (error := self._refusal(subject, total)) is not None:
             future.set_exception(error)
             return future
-        key = token.encode()
-        self._writes[key] = _Write(future, subject, size, self._loop.time() + timeout)
-        if self._timer is None:
-            self._timer = self._loop.call_later(SWEEP, self._sweep)
-        if connection.live:
-            connection.write(command, data, b"\r\n")
-        else:
-            self._park(key, (command, data, b"\r\n"))
+        self._writes[token] = _Write(future, subject, len(data), self._loop.time() + timeout)
+        self._send(token, command, data)
         return future
 
     def ask(
@@ -138,28 +128,16 @@ class Exchange:
     ) -> "asyncio.Future[WireMessage]":
         """Send a request; the first answer that is not `pending` is the result."""
         future: asyncio.Future[WireMessage] = self._loop.create_future()
-        token = self._token()
-        reply = f"{self._prefix}{token}"
-        size = len(data)
-        if lines:
-            length = 12 + (len(lines) if lines.isascii() else len(lines.encode()))
-            total = length + size
-            command = f"HPUB {subject} {reply} {length} {total}\r\nNATS/1.0\r\n{lines}\r\n".encode()
-        else:
-            total = size
-            command = f"PUB {subject} {reply} {size}\r\n".encode()
-        error = self._refusal(subject, total)
-        if error is not None:
+        if type(data) is not bytes:
+            data = bytes(data)
+        self._last += 1
+        token = b"%d" % self._last
+        command, total = publication(subject, f"{self._prefix}{self._last}", lines, len(data))
+        if (error := self._refusal(subject, total)) is not None:
             future.set_exception(error)
             return future
-        key = token.encode()
-        self._asks[key] = _Ask(future, subject, timeout, pending, self._loop.time() + timeout)
-        if self._timer is None:
-            self._timer = self._loop.call_later(SWEEP, self._sweep)
-        if self._connection.live:
-            self._connection.write(command, data, b"\r\n")
-        else:
-            self._park(key, (command, data, b"\r\n"))
+        self._asks[token] = _Ask(future, subject, timeout, pending, self._loop.time() + timeout)
+        self._send(token, command, data)
         return future
 
     def settle(self, command: bytes) -> None:
@@ -200,9 +178,13 @@ class Exchange:
         self._asks.clear()
         self._parked.clear()
 
-    def _token(self) -> str:
-        self._last += 1
-        return str(self._last)
+    def _send(self, token: bytes, command: bytes, data: bytes) -> None:
+        if self._timer is None:
+            self._timer = self._loop.call_later(SWEEP, self._sweep)
+        if self._connection.live:
+            self._connection.write(command, data, b"\r\n")
+        else:
+            self._park(token, (command, data, b"\r\n"))
 
     def _refusal(self, subject: str, total: int) -> Exception | None:
         """Why a message cannot be sent at all."""

@@ -1,6 +1,7 @@
 """The transport over NATS JetStream."""
 
 import asyncio
+import contextlib
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -152,7 +153,10 @@ class JetStreamTransport:
     def send(self, subject: str, data: bytes, *, headers: Headers | None = None) -> None:
         self._check_open()
         if self._connection.live:
-            self._connection.write(publication(subject, "", format_headers(headers) if headers else "", len(data)), data, b"\r\n")
+            if type(data) is not bytes:
+                data = bytes(data)
+            command, _ = publication(subject, "", format_headers(headers) if headers else "", len(data))
+            self._connection.write(command, data, b"\r\n")
 
     def request(
         self,
@@ -322,10 +326,8 @@ class JetStreamTransport:
         for consumption in list(self._consumptions):
             consumption.end()
         if self._connection.live:
-            try:
+            with contextlib.suppress(nats.errors.Error, OSError, TimeoutError):
                 await asyncio.wait_for(self._connection.flush(), min(self._timeout, 2.0))
-            except (nats.errors.Error, OSError, TimeoutError):
-                pass
         self._exchange.end()
         await self._connection.close()
 
@@ -350,10 +352,8 @@ class JetStreamTransport:
     async def _flush(self) -> None:
         """Wait until the server has seen what was written; while disconnected there is nothing to wait for."""
         if self._connection.live:
-            try:
+            with contextlib.suppress(nats.errors.Error, OSError, TimeoutError):
                 await self._connection.flush()
-            except (nats.errors.Error, OSError, TimeoutError):
-                pass
 
     async def _config(self, name: str) -> dict[str, Any] | None:
         answer = await self._api.call(f"STREAM.INFO.{name}", None, StreamAnswer)

@@ -29,18 +29,22 @@ class WireMessage:
 
     def respond(self, data: bytes, headers: Headers | None = None) -> None:
         if self._reply and self._connection.live:
-            self._connection.write(
-                publication(self._reply.decode(), "", format_headers(headers) if headers else "", len(data)), data, b"\r\n"
-            )
+            if type(data) is not bytes:
+                data = bytes(data)
+            command, _ = publication(self._reply.decode(), "", format_headers(headers) if headers else "", len(data))
+            self._connection.write(command, data, b"\r\n")
 
     def __repr__(self) -> str:
         return f"<message on {self.subject}, {len(self.data)} bytes>"
 
 
-def publication(subject: str, reply: str, lines: str, size: int) -> bytes:
-    """The bytes of a PUB or HPUB up to its payload of `size` bytes. `lines`: header lines, each ended by CRLF, or none."""
+def publication(subject: str, reply: str, lines: str, size: int) -> tuple[bytes, int]:
+    """The bytes of a PUB or HPUB up to its payload of `size` bytes, and the size of headers and payload together.
+
+    `lines`: header lines, each ended by CRLF, or none.
+    """
     if not lines:
-        return f"PUB {subject} {reply} {size}\r\n".encode()
+        return f"PUB {subject} {reply} {size}\r\n".encode(), size
     # The block is "NATS/1.0" CRLF, the lines, CRLF.
     length = 12 + (len(lines) if lines.isascii() else len(lines.encode()))
-    return f"HPUB {subject} {reply} {length} {length + size}\r\nNATS/1.0\r\n{lines}\r\n".encode()
+    return f"HPUB {subject} {reply} {length} {length + size}\r\nNATS/1.0\r\n{lines}\r\n".encode(), length + size

@@ -4,8 +4,8 @@ Two implementations pass one conformance suite: `aiki.transport.JetStreamTranspo
 (simulated, with faults under a seed). Subjects, streams and durable consumers are JetStream's; times are seconds (instants: seconds since
 the epoch, UTC).
 
-Publishing answers with a future rather than a coroutine, so that writes are pipelined in the order of the calls: the bytes are queued when
-the call returns.
+Publishing answers with a future rather than a coroutine, so that writes are pipelined in the order of the calls: the bytes are queued
+when the call returns.
 """
 
 import asyncio
@@ -146,7 +146,10 @@ class Subscription(Protocol):
 
 
 class Consumption(Protocol):
-    """A standing pull from a durable consumer. At most `window` deliveries are unsettled at a time; it may be changed at any time (0 pauses)."""
+    """A standing pull from a durable consumer.
+
+    At most `window` deliveries are unsettled at a time; it may be changed at any time (0 pauses).
+    """
 
     window: int
 
@@ -225,7 +228,10 @@ class Transport(Protocol):
         """Core subscription: `handler` is called (and must not block) for each message. Returns when the server knows of it."""
 
     async def consume(self, stream: str, durable: str, handler: Callable[[Delivery], None], *, window: int) -> Consumption:
-        """Pull from an existing durable consumer without pause, `window` deliveries at most unsettled. Pulls are renewed after a reconnect."""
+        """Pull from an existing durable consumer without pause, `window` deliveries at most unsettled.
+
+        Pulls are renewed after a reconnect. `StreamMissing` when the stream or the consumer does not exist.
+        """
 
     async def last(self, stream: str, subject: str) -> Stored | None:
         """The newest message on `subject`, as the stream's leader has it (never a stale replica's); None when there is none.

@@ -143,7 +143,8 @@ class JetStreamConsumption:
             self._heard = self._loop.time()
         self._demand = room
         body = msgspec.json.encode({"batch": batch, "expires": int(EXPIRES * 1e9), "idle_heartbeat": int(HEARTBEAT * 1e9)})
-        self._connection.write(publication(self._next, f"{self._inbox}.{self._epoch}", "", len(body)), body, b"\r\n")
+        command, _ = publication(self._next, f"{self._inbox}.{self._epoch}", "", len(body))
+        self._connection.write(command, body, b"\r\n")
 
     def _receive(self, epoch: int, subject: bytes, reply: bytes, block: bytes, data: bytes) -> None:
         if not reply:

@@ -1,8 +1,7 @@
 """The socket under a NATS connection: message frames go straight to their receivers, everything else to nats-py.
 
 nats-py reads through a `StreamReader`, a regular-expression parser, a queue and a task per subscription. Here the protocol's
-`data_received` cuts the frames and calls the receiver; INFO, PING, PONG, +OK and -ERR are handed to nats-py as if nothing else had been
-received.
+`data_received` cuts the frames and calls the receiver; INFO, PING, PONG, +OK and -ERR are handed to nats-py as if nothing else had come.
 """
 
 import asyncio
