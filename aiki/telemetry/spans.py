@@ -38,13 +38,15 @@ def client_span(operation: str, workflow: str, run_id: str) -> Iterator[Span]:
 
 @contextlib.contextmanager
 def task_span(task: str, run_id: str, attempt: int, headers: Mapping[str, str] | None) -> Iterator[Span]:
-    """The execution of a delivered task."""
+    """The execution of a task: a delivered one, whose message carries `headers`, or (None) a local step of the present context."""
     if not enabled():
         yield trace.INVALID_SPAN
         return
     attributes: dict[str, AttributeValue] = {"aiki.task": task, "aiki.run_id": run_id, "aiki.attempt": attempt, "messaging.system": "nats"}
     tracer = trace.get_tracer(_NAME)
-    with tracer.start_as_current_span(f"task {task}", context=restore(headers), kind=SpanKind.CONSUMER, attributes=attributes) as span:
+    parent = None if headers is None else restore(headers)
+    kind = SpanKind.INTERNAL if headers is None else SpanKind.CONSUMER
+    with tracer.start_as_current_span(f"task {task}", context=parent, kind=kind, attributes=attributes) as span:
         yield span
 
 

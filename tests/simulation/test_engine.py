@@ -1,4 +1,4 @@
-"""The whole engine under faults: workers die at any instant, messages and answers are lost, late, doubled and reordered; every run ends right."""
+"""The whole engine under faults: workers die at any instant, messages are lost, late, doubled and reordered; every run ends right."""
 
 import asyncio
 import os
