@@ -20,6 +20,7 @@ from typing import Protocol
 
 import msgspec
 
+from aiki import telemetry
 from aiki.actors import history
 from aiki.actors.attempts import run_attempts, step_key
 from aiki.actors.definitions import RunDefinition
@@ -188,7 +189,8 @@ class Activation:
             if overtaken and not machine.dirty:
                 raise _Overtaken
             try:
-                await self._write_and_send(machine, now)
+                with telemetry.turn_span(self.definition.name, self.run_id, len(self._batch), machine.state.trace):
+                    await self._write_and_send(machine, now)
             except Conflict:
                 # What was taken up on the view that proved stale is judged anew.
                 self._drop_machine()
@@ -304,8 +306,8 @@ class Activation:
     async def _verify(self) -> None:
         """`Conflict` unless the state that we hold is the newest.
 
-        What changes nothing is proved by no compare-and-set. A message that means nothing to an old state may mean something to the newest one, and
-        a step that waits in an old state may be recorded in the newest one: neither may be settled or begun on a stale view.
+        What changes nothing is proved by no compare-and-set. A message that means nothing to an old state may mean something to the newest
+        one, and a step that waits in an old state may be recorded in the newest one: neither may be settled or begun on a stale view.
         """
         stored = await self._host.store.read(self.run_id)
         if (0 if stored is None else stored.revision) != self._revision:
@@ -374,7 +376,8 @@ class Activation:
     def _release_early(self) -> None:
         """What is committed and sent is done, but for the message that stands behind the turn.
 
-        That one may be here more than once, redelivered or by way of the mailbox, and to settle any copy could take it away: all copies are kept.
+        That one may be here more than once, redelivered or by way of the mailbox, and to settle any copy could take it away: all copies are
+        kept.
         """
         if len(self._held) < 2:
             return
@@ -440,14 +443,13 @@ class Activation:
         host = self._host
         options = operation.options
         key = step_key(self.run_id, *operation.id, options.key)
-        ended = await run_attempts(
-            partial(body, key),
-            clock=host.clock,
-            worker=host.worker_id,
-            first=len(step.failed) + 1,
-            retry=options.retry,
-            timeout=options.timeout,
-        )
+        first = len(step.failed) + 1
+        with telemetry.task_span(operation.name, self.run_id, first, None) as span:
+            ended = await run_attempts(
+                partial(body, key), clock=host.clock, worker=host.worker_id, first=first, retry=options.retry, timeout=options.timeout
+            )
+            if ended.error is not None:
+                telemetry.fail(span, ended.error)
         address, ordinal = operation.id
         message: Mail
         if ended.delay is not None:

@@ -96,7 +96,7 @@ class TaskWorker:
             self._running.pop(delivery, None)
 
     def _doubtful(self, delivery: Delivery) -> bool:
-        """Whether another worker may have had this dispatch: the count of deliveries is lost when a server dies, so its age is asked as well."""
+        """Whether another worker may have had this dispatch. A dying server may forget the count of deliveries, so the age counts too."""
         return delivery.attempt > 1 or self._host.now() - delivery.timestamp > topology.ACK_WAIT
 
     async def _is_answered(self, dispatch: Dispatch) -> bool:

@@ -16,8 +16,8 @@ Result = TypeVar("Result")
 EPOCH = 1_700_000_000.0
 """The instant at which virtual clocks begin (2023-11-14T22:13:20Z).
 
-The loop's own time begins near zero: added to an instant, asyncio's clock resolution of a nanosecond would vanish, and a timer could be due for ever
-without firing.
+The loop's own time begins near zero: added to an instant, asyncio's clock resolution of a nanosecond would vanish, and a timer could be due
+for ever without firing.
 """
 
 

@@ -83,7 +83,7 @@ class RunStore:
                 delay = min(delay * 2, RETRY_MOST)
 
     async def seal(self, run_id: str, start: int, end: int, segment: bytes, *, ttl: float | None = None) -> None:
-        """Write the journal's entries `start` to `end` as an immutable segment; its key names its content, so doing it again is harmless."""
+        """Write the journal's entries `start` to `end` as an immutable segment; its key names its content, so doing it twice is fine."""
         delay = RETRY_FIRST
         while True:
             try:

@@ -1,19 +1,18 @@
 """Spans: of client calls, turns, tasks and whole runs.
 
-They are opened where work really happens, never while replaying, so none comes twice.
-
-Names and attributes follow OpenTelemetry's conventions for messaging where these have a word for the thing.
+They are opened where work really happens, never while replaying, so none comes twice. Names and attributes follow OpenTelemetry's
+conventions for messaging where these have a word for the thing. Without tracing, each yields None.
 """
 
 import contextlib
 from collections.abc import Iterator, Mapping
-
-from opentelemetry import trace
-from opentelemetry.trace import Span, SpanKind, Status, StatusCode
-from opentelemetry.util.types import AttributeValue
+from typing import TYPE_CHECKING
 
 from aiki.telemetry.propagation import enabled, restore
 from aiki.types.failure import ErrorInfo
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Span
 
 __all__ = ["client_span", "fail", "run_span", "task_span", "turn_span"]
 
@@ -21,42 +20,57 @@ _NAME = "aiki"
 
 
 @contextlib.contextmanager
-def client_span(operation: str, workflow: str, run_id: str) -> Iterator[Span]:
+def client_span(operation: str, workflow: str, run_id: str) -> Iterator["Span | None"]:
     """A call of a client, for example "enqueue"."""
     if not enabled():
-        yield trace.INVALID_SPAN
+        yield None
         return
-    attributes: dict[str, AttributeValue] = {
+    from opentelemetry import trace
+
+    attributes = {
         "aiki.workflow": workflow,
         "aiki.run_id": run_id,
         "messaging.system": "nats",
         "messaging.operation.name": operation,
     }
-    with trace.get_tracer(_NAME).start_as_current_span(f"{operation} {workflow}", kind=SpanKind.PRODUCER, attributes=attributes) as span:
+    with trace.get_tracer(_NAME).start_as_current_span(
+        f"{operation} {workflow}", kind=trace.SpanKind.PRODUCER, attributes=attributes
+    ) as span:
         yield span
 
 
 @contextlib.contextmanager
-def task_span(task: str, run_id: str, attempt: int, headers: Mapping[str, str] | None) -> Iterator[Span]:
-    """The execution of a delivered task."""
+def task_span(task: str, run_id: str, attempt: int, headers: Mapping[str, str] | None) -> Iterator["Span | None"]:
+    """The execution of a task: a delivered one, whose message carries `headers`, or (None) a local step of the present context."""
     if not enabled():
-        yield trace.INVALID_SPAN
+        yield None
         return
-    attributes: dict[str, AttributeValue] = {"aiki.task": task, "aiki.run_id": run_id, "aiki.attempt": attempt, "messaging.system": "nats"}
-    tracer = trace.get_tracer(_NAME)
-    with tracer.start_as_current_span(f"task {task}", context=restore(headers), kind=SpanKind.CONSUMER, attributes=attributes) as span:
+    from opentelemetry import trace
+
+    local = headers is None
+    with trace.get_tracer(_NAME).start_as_current_span(
+        f"task {task}",
+        context=None if local else restore(headers),
+        kind=trace.SpanKind.INTERNAL if local else trace.SpanKind.CONSUMER,
+        attributes={"aiki.task": task, "aiki.run_id": run_id, "aiki.attempt": attempt, "messaging.system": "nats"},
+    ) as span:
         yield span
 
 
 @contextlib.contextmanager
-def turn_span(workflow: str, run_id: str, messages: int, stored: Mapping[str, str]) -> Iterator[Span]:
-    """The part of a turn that applies messages, commits and sends."""
+def turn_span(workflow: str, run_id: str, messages: int, stored: Mapping[str, str]) -> Iterator["Span | None"]:
+    """The part of a turn that commits and sends."""
     if not enabled():
-        yield trace.INVALID_SPAN
+        yield None
         return
-    attributes: dict[str, AttributeValue] = {"aiki.workflow": workflow, "aiki.run_id": run_id, "aiki.messages": messages}
-    tracer = trace.get_tracer(_NAME)
-    with tracer.start_as_current_span(f"turn {workflow}", context=restore(stored), kind=SpanKind.INTERNAL, attributes=attributes) as span:
+    from opentelemetry import trace
+
+    with trace.get_tracer(_NAME).start_as_current_span(
+        f"turn {workflow}",
+        context=restore(stored),
+        kind=trace.SpanKind.INTERNAL,
+        attributes={"aiki.workflow": workflow, "aiki.run_id": run_id, "aiki.messages": messages},
+    ) as span:
         yield span
 
 
@@ -66,10 +80,12 @@ def run_span(
     """A whole run, reported once, by the host that has committed its end. Instants in seconds since the epoch."""
     if not enabled():
         return
+    from opentelemetry import trace
+
     span = trace.get_tracer(_NAME).start_span(
         f"workflow {workflow}",
         context=restore(stored),
-        kind=SpanKind.INTERNAL,
+        kind=trace.SpanKind.INTERNAL,
         attributes={"aiki.workflow": workflow, "aiki.run_id": run_id, "aiki.state": state},
         start_time=int(started_at * 1e9),
     )
@@ -78,7 +94,11 @@ def run_span(
     span.end(int(finished_at * 1e9))
 
 
-def fail(span: Span, error: ErrorInfo) -> None:
+def fail(span: "Span | None", error: ErrorInfo) -> None:
     """Mark a span as failed; the message may hold a payload, so only the type is told."""
+    if span is None:
+        return
+    from opentelemetry.trace import Status, StatusCode
+
     span.set_status(Status(StatusCode.ERROR, error.type))
     span.set_attribute("error.type", error.type)

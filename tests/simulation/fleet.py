@@ -29,8 +29,11 @@ class Process:
         self.fleet = fleet
         self.number = number
         self.tasks: set[asyncio.Task[Any]] = set()
+        token = _process.set(self)
         self.transport = fleet.server.connect(f"worker-{number}")
+        _process.reset(token)
         self.worker: Worker | None = None
+        self.boot: asyncio.Future[None] | None = None
 
     async def start(self) -> None:
         """Boot; the boot itself may be hit by faults, then it is tried again, as a supervisor of processes would."""
@@ -103,7 +106,7 @@ class Fleet:
         self.processes.append(process)
         token = _process.set(process)
         try:
-            asyncio.ensure_future(process.start())
+            process.boot = asyncio.ensure_future(process.start())
         finally:
             _process.reset(token)
         return process

@@ -1,4 +1,4 @@
-"""The whole engine under faults: workers die at any instant, messages and answers are lost, late, doubled and reordered; every run ends right."""
+"""The whole engine under faults: workers die at any instant, messages are lost, late, doubled and reordered; every run ends right."""
 
 import asyncio
 import os
@@ -7,11 +7,11 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.simulation.fleet import Fleet
 
 from aiki.clock import VirtualClock, run_virtual
 from aiki.sdk import Client, Context, Retry, TaskContext, task, workflow
 from aiki.transport import Faults
+from tests.simulation.fleet import Fleet
 
 SEEDS = int(os.environ.get("AIKI_SEEDS", "40"))
 LONG_SEEDS = int(os.environ.get("AIKI_LONG_SEEDS", "1500"))

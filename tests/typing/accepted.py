@@ -2,15 +2,14 @@
 
 import asyncio
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TypedDict, assert_type
 from uuid import uuid4
 
 import msgspec
 from pydantic import BaseModel
 
-from aiki.sdk import Client, Context, Retry, TaskContext, Trigger, Worker, event, task, workflow
-from aiki.types import RunId
+from aiki.sdk import Client, Context, Retry, RunId, TaskContext, Worker, task, workflow
 
 
 class Payment(msgspec.Struct):
@@ -45,9 +44,8 @@ async def charge(payment: Payment) -> Receipt:
     return Receipt(payment.order_id)
 
 
-@task(name="ship", heartbeat=timedelta(seconds=5))
+@task(name="ship")
 async def ship(order: Order, task: TaskContext) -> str:
-    task.heartbeat({"done": 3})
     return f"{order.id} {task.attempt}"
 
 
@@ -65,15 +63,12 @@ async def label(parcel: Parcel) -> Label:
 async def forget(order_id: str) -> None: ...
 
 
-paid = event("paid", Payment)
-
-
 @workflow(name="invoice", version="1.0.0")
 async def invoice(ctx: Context, order: Order) -> int:
     return order.amount
 
 
-@workflow(name="order", version="1.0.0", timeout=timedelta(days=30), retry=Retry.fixed(max_attempts=3, delay=timedelta(seconds=5)))
+@workflow(name="order", version="1.0.0", retry=Retry.fixed(max_attempts=3, delay=timedelta(seconds=5)))
 async def order(ctx: Context, order: Order) -> Receipt:
     receipt = await charge.run(ctx, Payment(order.id, order.amount), idempotency_key=order.id)
     assert_type(receipt, Receipt)
@@ -82,16 +77,13 @@ async def order(ctx: Context, order: Order) -> Receipt:
     assert_type(await label.run(ctx, Parcel(1.5)), Label)
     await forget.run(ctx, order.id)
 
-    amount, text = await asyncio.gather(invoice.run(ctx, order), ship.run(ctx, order))
-    assert_type(amount, int)
+    weight, text = await asyncio.gather(weigh.run(ctx, Parcel(1.5), local=True), ship.run(ctx, order))
+    assert_type(weight, float)
     assert_type(text, str)
-    await invoice.start(ctx, order, idempotency_key=f"invoice-{order.id}")
 
-    assert_type(await ctx.wait_for(paid, timeout=timedelta(days=14)), Payment)
     assert_type(await ctx.step("plain", lambda: str(uuid4())), str)
     assert_type(await ctx.step("async", count), int)
     await ctx.sleep(timedelta(days=1))
-    await ctx.publish({"progress": 80})
     assert_type(ctx.run_id, RunId)
     assert_type(ctx.attempt, int)
     return receipt
@@ -115,13 +107,10 @@ async def outside() -> None:
         assert_type(await handle.wait_for_completion(), Receipt)
         status = await handle.get_status()
         assert_type(status.id, RunId)
-        await handle.send(paid, Payment("1", 1), idempotency_key="event-1")
-        await handle.cancel("why")
         assert_type(await order.handle(client, handle.id).wait_for_completion(), Receipt)
 
-        await order.enqueue(client, Order(id="1", amount=1), trigger=Trigger.after(timedelta(minutes=5)))
-        later = await invoice.enqueue(client, Order(id="1", amount=1), trigger=Trigger.at(datetime.now(UTC)))
-        assert_type(await later.wait_for_completion(), int)
+        other = await invoice.enqueue(client, Order(id="1", amount=1))
+        assert_type(await other.wait_for_completion(), int)
 
         worker = Worker(client, id="worker-1", queue="default", max_concurrent_workflow_runs=100, max_concurrent_tasks=100)
         worker.registry.add(order).add(invoice).add(charge).add(weigh)

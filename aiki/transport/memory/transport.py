@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import contextvars
 import itertools
 import logging
 import math
@@ -62,6 +63,7 @@ class MemoryTransport:
         self._subscriptions: dict[MemorySubscription, None] = {}
         self._consumptions: dict[MemoryConsumption, None] = {}
         self._handlers: list[Callable[[], None]] = []
+        self._context = contextvars.copy_context()
         self._published = 0
         self._published_bytes = 0
 
@@ -445,8 +447,9 @@ class MemoryTransport:
             )
 
     def _guard(self, receive: Callable[..., None], args: tuple[object, ...]) -> None:
+        # As over a wire: what is called here knows nothing of the sender's context.
         try:
-            receive(*args)
+            self._context.copy().run(receive, *args)
         except Exception:
             self.handler_failed()
 
