@@ -1,6 +1,7 @@
 """The context of a run: everything durable that workflow code can do."""
 
 import asyncio
+import inspect
 import logging
 import random
 import uuid
@@ -96,7 +97,7 @@ class Context:
         schema = _ANY if getattr(function, "__name__", "<lambda>") == "<lambda>" else result_schema(function, what)
 
         async def body(key: str, attempt: int) -> bytes:
-            if asyncio.iscoroutinefunction(function):
+            if inspect.iscoroutinefunction(function):
                 value = await function()
             else:
                 value = await asyncio.to_thread(function)
