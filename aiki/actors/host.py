@@ -7,6 +7,7 @@ turns to their activations, and keeps the messages behind unfinished turns alive
 import asyncio
 import logging
 import secrets
+from collections.abc import Callable
 from functools import partial
 
 from aiki import telemetry
@@ -54,6 +55,8 @@ class Host:
         self.store = RunStore(transport, subjects)
         self.outbox = Outbox(transport, subjects, self.subject)
         self.watchdog = Watchdog()
+        self.keepers: list[Callable[[], None]] = []
+        """Called a few times per `ACK_WAIT`, to keep messages alive."""
         self._cache = ActivationCache(cache_size)
         self._operations = 0
         self._definitions: dict[tuple[str, str], RunDefinition] = {}
@@ -108,12 +111,16 @@ class Host:
             handler = partial(self._on_mail, definition, len(prefix))
             self._consumptions.append(await self.transport.consume(self.subjects.mail_stream, durable, handler, window=self.max_turns))
 
-    async def stop(self, grace: float = 10.0) -> None:
-        """Take nothing new, give the turns that are going on `grace` seconds to end, and hand the rest over."""
+    async def drain(self, grace: float) -> None:
+        """Take nothing new, and give the turns that are going on `grace` seconds to end."""
         self._stopping = True
         await asyncio.gather(*(consumption.stop() for consumption in self._consumptions), return_exceptions=True)
         if turns := [turn for activation in self._cache.busy() if (turn := activation.turn) is not None]:
             await asyncio.wait(turns, timeout=grace)
+
+    async def stop(self) -> None:
+        """End the turns that are still going on and hand their messages over."""
+        self._stopping = True
         if self._warm is not None:
             await self._warm.stop()
         if self._keeper is not None:
@@ -159,6 +166,9 @@ class Host:
 
     async def _keep_alive(self) -> None:
         while True:
+            self.watchdog.beat()
             await asyncio.sleep(topology.ACK_WAIT / 3)
             for activation in self._cache.busy():
                 activation.keep_alive()
+            for keep_alive in self.keepers:
+                keep_alive()
