@@ -103,10 +103,11 @@ class Connection(Client):
         except (nats.errors.Error, OSError, ValueError) as error:
             reason = error
         finally:
-            if not attempt.done():
-                attempt.cancel()
             self._refused.cancel()
-        await asyncio.wait({attempt})
+            while not attempt.done():
+                # Once may not be enough: nats-py swallows a cancellation here and there.
+                attempt.cancel()
+                await asyncio.wait({attempt}, timeout=0.01)
         await self.close()
         where = ", ".join(strip_credentials(url) for url in urls)
         raise NotConnected(f"NATS cannot be reached at {where}: {reason}", url=where)
