@@ -14,7 +14,11 @@ __all__ = ["VirtualClock", "VirtualTimeLoop", "run_virtual"]
 
 Result = TypeVar("Result")
 EPOCH = 1_700_000_000.0
-"""Where virtual time begins (2023-11-14T22:13:20Z): far from zero, so that code which confuses durations and instants fails."""
+"""The instant at which virtual clocks begin (2023-11-14T22:13:20Z).
+
+The loop's own time begins near zero: added to an instant, asyncio's clock resolution of a nanosecond would vanish, and a timer could be due for ever
+without firing.
+"""
 
 
 class _Selector(selectors.DefaultSelector):
@@ -35,13 +39,13 @@ class _Selector(selectors.DefaultSelector):
 
 
 class VirtualTimeLoop(asyncio.SelectorEventLoop):
-    """An asyncio loop on virtual time, starting at `EPOCH`."""
+    """An asyncio loop on virtual time."""
 
     def __init__(self) -> None:
         selector = _Selector()
         selector.loop = self
         self.threads = 0
-        self._virtual_now = EPOCH
+        self._virtual_now = 1.0
         super().__init__(selector)
 
     def time(self) -> float:
@@ -49,10 +53,10 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
     def advance(self, seconds: float) -> None:
         """Move the clock forward; due timers run in the next iteration."""
-        # The loop treats timers within its clock's resolution as due; land just past it so that rounding cannot spin.
+        # A microsecond at least, so that rounding between instants and the loop's time cannot spin.
         self._virtual_now += max(seconds, 1e-6)
 
-    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> "asyncio.Future[Any]":
+    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> "asyncio.Future[Any]":  # type: ignore[override]
         future = super().run_in_executor(executor, func, *args)
         self.threads += 1
         future.add_done_callback(self._thread_ended)
@@ -70,7 +74,7 @@ class VirtualClock:
         self.skew = skew
 
     def now(self) -> float:
-        return self.loop.time() + self.skew
+        return EPOCH + self.loop.time() + self.skew
 
 
 def run_virtual(main: Callable[[VirtualClock], Coroutine[Any, Any, Result]]) -> Result:

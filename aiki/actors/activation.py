@@ -1,0 +1,451 @@
+"""The activation of one run: its live machine, its inbox, and the turns that the host gives it.
+
+A turn: take what is in the inbox (or load the state and replay), apply it, run the code until it can go no further, write the new state by
+one compare-and-set, send the outbox, begin local steps. While local steps run or a timer is near, the turn goes on, and everything that
+arrives while a commit is in flight goes into the next one together. It ends when the run waits only for messages, and only then is its
+trigger acknowledged: until then the trigger is kept alive, so that behind every unfinished turn stands a durable message that nobody has
+acknowledged.
+
+If the process dies: before the commit, the trigger is delivered again and nothing has happened; after it, the next host finds the message
+applied, sends the outbox again and acknowledges. If another host went ahead, the compare-and-set fails: this activation forgets what it
+knows and reads again.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Sequence
+from functools import partial
+from typing import Protocol
+
+import msgspec
+
+from aiki.actors import history
+from aiki.actors.attempts import run_attempts, step_key
+from aiki.actors.definitions import RunDefinition
+from aiki.actors.envelope import Envelope, LocalEnvelope
+from aiki.actors.outbox import Outbox
+from aiki.actors.topology import ACK_WAIT
+from aiki.actors.watchdog import Watchdog
+from aiki.clock import Clock
+from aiki.journal import Operation, RunMachine, RunState, StepId, decode_state, encode_state
+from aiki.kv import RunStore
+from aiki.types.errors import Conflict, NotConnected, PayloadTooLarge
+from aiki.types.failure import ErrorInfo
+from aiki.types.messages import Mail, Start, StepFailedOnce, StepResult
+from aiki.types.states import is_final
+
+__all__ = ["Activation", "ActivationHost"]
+
+NEAR = 1.0
+"""Seconds: a timer that is due sooner is waited for in the turn, exactly and without a durable alarm."""
+
+VISIBLE_AFTER = 0.25
+"""Seconds after which a run whose first step is still at work is written, so that it can be seen."""
+
+BATCH = 256
+"""Messages applied in one commit at most."""
+
+SEAL_ABOVE = 32 * 1024
+"""Bytes of journal in the hot value above which what is committed already is sealed into a segment."""
+
+MAX_FAILURES = 5
+"""Turns that may fail one after another before the run is held."""
+
+_log = logging.getLogger("aiki.actors")
+
+
+class _Overtaken(Exception):
+    """Another host has committed to this run."""
+
+
+class ActivationHost(Protocol):
+    """What an activation needs of the host that it lives in."""
+
+    clock: Clock
+    store: RunStore
+    outbox: Outbox
+    watchdog: Watchdog
+    worker_id: str
+    subject: str
+    retention: float | None
+    """Seconds for which a run is kept after its end; None: for ever."""
+
+    def now(self) -> float: ...
+    def next_operation(self) -> str: ...
+    def turn_began(self, activation: "Activation") -> None: ...
+    def turn_ended(self, activation: "Activation") -> None: ...
+    def run_ended(self, state: RunState, *, again: bool = False) -> None: ...
+
+
+class Activation:
+    """One run on this host. All methods are called on the host's loop."""
+
+    def __init__(self, host: ActivationHost, definition: RunDefinition, run_id: str, *, redelivered: bool = False) -> None:
+        self.run_id = run_id
+        self.definition = definition
+        self._host = host
+        self._inbox: deque[Envelope] = deque()
+        self._batch: list[Envelope] = []
+        self._held: list[Envelope] = []
+        self._machine: RunMachine | None = None
+        self._revision = 0
+        self._committed = 0
+        self._sent: set[int] = set()
+        self._inherited = False
+        self._unread = False
+        self._doubtful = redelivered
+        self._local: dict[StepId, asyncio.Task[None]] = {}
+        self._driver: asyncio.Task[None] | None = None
+        self._signal: asyncio.Future[None] | None = None
+        self._failures = 0
+
+    @property
+    def turn(self) -> asyncio.Task[None] | None:
+        """The turn that is going on."""
+        return self._driver
+
+    @property
+    def warm(self) -> bool:
+        """The run's code is in memory."""
+        return self._machine is not None
+
+    def deliver(self, envelope: Envelope) -> None:
+        """Put a message into the inbox; a turn begins unless one is going on."""
+        self._inbox.append(envelope)
+        if self._driver is None:
+            self._driver = asyncio.create_task(self._turn())
+            self._host.turn_began(self)
+        elif self._signal is not None and not self._signal.done():
+            self._signal.set_result(None)
+
+    def keep_alive(self) -> None:
+        """Tell the senders of unfinished work that it goes on."""
+        for envelope in (*self._held, *self._batch, *self._inbox):
+            envelope.working()
+
+    def evict(self) -> None:
+        """Free the memory; the next message loads the run again."""
+        if self._machine is not None:
+            self._machine.evict()
+            self._machine = None
+        for task in self._local.values():
+            task.cancel()
+        self._local.clear()
+        self._sent.clear()
+
+    async def stop(self) -> None:
+        """End the turn where it stands; others are given its messages at once."""
+        if self._driver is not None:
+            self._driver.cancel()
+            await asyncio.gather(self._driver, return_exceptions=True)
+        local = list(self._local.values())
+        self.evict()
+        await asyncio.gather(*local, return_exceptions=True)
+        self._batch.extend(self._inbox)
+        self._inbox.clear()
+        self._refuse_all(0.0)
+
+    # -- the turn
+
+    async def _turn(self) -> None:
+        try:
+            while self._inbox:
+                try:
+                    await self._drive()
+                    self._failures = 0
+                except _Overtaken:
+                    # Whoever overtook us holds a message of their own. Ours, applied already, are to be delivered again:
+                    # acknowledging them could take away what stands behind the other's turn.
+                    self.evict()
+                    self._refuse_all(ACK_WAIT)
+                except (asyncio.CancelledError, NotConnected):
+                    raise
+                except Exception as error:
+                    await self._failed(error)
+        except NotConnected:
+            self.evict()
+            self._batch.extend(self._inbox)
+            self._inbox.clear()
+            self._refuse_all(0.0)
+        finally:
+            self._driver = None
+            self._host.turn_ended(self)
+
+    async def _drive(self) -> None:
+        """Go on until the run waits only for messages, and settle what began it."""
+        overtaken = False
+        failure: PayloadTooLarge | None = None
+        while True:
+            while self._inbox and len(self._batch) < BATCH:
+                self._batch.append(self._inbox.popleft())
+            machine = self._machine or await self._load()
+            if machine is None:
+                self._settle_all()
+                return
+            now = self._host.now()
+            self._apply(machine, now, failure)
+            if overtaken and not machine.dirty:
+                raise _Overtaken
+            try:
+                await self._write_and_send(machine, now)
+            except Conflict:
+                self._drop_machine()
+                overtaken = True
+                continue
+            except PayloadTooLarge as error:
+                # The state does not fit into one message, so the run fails as it stood before.
+                self._drop_machine()
+                failure = error
+                continue
+            overtaken = False
+            if machine.restart:
+                self._drop_machine()
+            elif is_final(machine.state.status):
+                self._end(machine)
+                return
+            elif self._inbox:
+                self._release_all_but_one()
+            else:
+                due = machine.deadline()
+                if not self._local and (due is None or due - now > NEAR):
+                    self._settle_all()
+                    return
+                self._release_all_but_one()
+                await self._wait(due)
+
+    def _apply(self, machine: RunMachine, now: float, failure: PayloadTooLarge | None) -> None:
+        watchdog = self._host.watchdog
+        watchdog.enter(self.run_id)
+        try:
+            if failure is not None:
+                machine.fail(failure, now)
+            for envelope in self._batch:
+                machine.apply(envelope.message, now)
+            machine.advance(now)
+        finally:
+            watchdog.leave()
+
+    async def _write_and_send(self, machine: RunMachine, now: float) -> None:
+        ready = machine.take_local()
+        if ready and self._unread:
+            await self._check_new()
+        due = machine.deadline()
+        if due is not None and not ready and not self._local and due - now > NEAR:
+            machine.arm()
+        if machine.dirty:
+            await self._commit(machine, now)
+        for envelope in self._batch:
+            if envelope.durable:
+                self._held.append(envelope)
+        self._batch.clear()
+        for operation in ready:
+            if operation.id not in self._local:
+                self._local[operation.id] = asyncio.create_task(self._run_local(operation, machine))
+        if len(machine.state.outbox) > len(self._sent):
+            await self._host.outbox.flush(machine, self._sent, again=self._inherited)
+        self._inherited = False
+
+    async def _wait(self, due: float | None) -> None:
+        """Until something arrives, or the near timer is due, or a new run has been invisible for too long."""
+        loop = asyncio.get_running_loop()
+        signal = self._signal = loop.create_future()
+        timers = []
+        if due is not None:
+            timers.append(loop.call_later(max(0.0, due - self._host.now()), _set, signal))
+        if self._revision == 0:
+            timers.append(loop.call_later(VISIBLE_AFTER, self._make_visible, signal))
+        try:
+            await signal
+        finally:
+            self._signal = None
+            for timer in timers:
+                timer.cancel()
+
+    def _make_visible(self, signal: "asyncio.Future[None]") -> None:
+        if self._machine is not None and self._revision == 0:
+            self._machine.dirty = True
+            _set(signal)
+
+    # -- state
+
+    async def _load(self) -> RunMachine | None:
+        """Read the run and replay it, or begin it; None when there is nothing (more) to do."""
+        start = next((e.message for e in self._batch if isinstance(e.message, Start)), None)
+        # What a first delivery starts is most likely new: its state is not read before that matters (`_is_new`).
+        self._unread = start is not None and not self._doubtful
+        self._doubtful = True
+        stored = None if self._unread else await self._host.store.read(self.run_id)
+        if stored is None:
+            if start is None:
+                _log.warning("run %s does not exist (any more): its message is dropped", self.run_id)
+                return None
+            state, self._revision = self._new_state(start), 0
+        elif is_final(stored.state):
+            self._host.run_ended(decode_state(stored.value), again=True)
+            return None
+        else:
+            state, self._revision = decode_state(stored.value), stored.revision
+        journal = await history.load(self._host.store, state)
+        self._committed = len(state.entries)
+        self._sent.clear()
+        self._inherited = stored is not None
+        machine = RunMachine(state, self.definition.program, history=journal, retry=self.definition.retry)
+        self._host.watchdog.enter(self.run_id)
+        machine.begin(self._host.now())
+        self._host.watchdog.leave()
+        self._machine = machine
+        return machine
+
+    async def _check_new(self) -> None:
+        """Before the first body runs: a run that exists already may have recorded this very step."""
+        if await self._host.store.read(self.run_id) is not None:
+            raise Conflict(f"run {self.run_id} exists already", subject=self.run_id)
+        self._unread = False
+
+    def _new_state(self, start: Start) -> RunState:
+        now = self._host.now()
+        return RunState(
+            run_id=self.run_id,
+            workflow=start.workflow,
+            version=start.version,
+            input=start.input,
+            input_hash=start.input_hash,
+            key=start.key,
+            created_at=start.created_at,
+            started_at=now,
+            updated_at=now,
+            trace=start.trace,
+            reply=start.reply,
+        )
+
+    async def _commit(self, machine: RunMachine, now: float) -> None:
+        host = self._host
+        state = machine.snapshot(now)
+        if self._sent:
+            state.outbox = [entry for entry in state.outbox if entry.serial not in self._sent]
+        state.host = host.subject
+        state.operation = operation = host.next_operation()
+        value = encode_state(state)
+        if len(value) > SEAL_ABOVE and self._committed and _size(state.entries[: self._committed]) > SEAL_ABOVE // 2:
+            await self._seal(state)
+            value = encode_state(state)
+        final = is_final(state.status)
+        ttl = host.retention if final else None
+        self._revision = await host.store.commit(self.run_id, value, self._revision, state=state.status, operation=operation, ttl=ttl)
+        machine.dirty = False
+        self._unread = False
+        self._committed = len(state.entries)
+        self._sent.clear()
+        if ttl is not None and state.sealed:
+            await self._keep_segments(state, ttl)
+
+    async def _seal(self, state: RunState) -> None:
+        """Move the entries that are committed already into a segment. If we die before the next commit, nobody refers to it."""
+        begin = state.sealed[-1] if state.sealed else 0
+        end = begin + self._committed
+        await self._host.store.seal(self.run_id, begin, end, history.encode_segment(state.entries[: self._committed]))
+        state.entries = state.entries[self._committed :]
+        state.sealed = [*state.sealed, end]
+        self._committed = 0
+
+    async def _keep_segments(self, state: RunState, ttl: float) -> None:
+        """The run has ended: its segments expire with it."""
+        begin = 0
+        for end in state.sealed:
+            segment = await self._host.store.segment(self.run_id, begin, end)
+            await self._host.store.seal(self.run_id, begin, end, segment, ttl=ttl)
+            begin = end
+
+    def _drop_machine(self) -> None:
+        if self._machine is not None:
+            self._machine.evict()
+            self._machine = None
+
+    # -- ends
+
+    def _release_all_but_one(self) -> None:
+        """What is committed and sent is done; one message stays behind the turn."""
+        while len(self._held) > 1:
+            self._held.pop().done()
+
+    def _refuse_all(self, delay: float) -> None:
+        for envelope in (*self._held, *self._batch):
+            envelope.refuse(delay)
+        self._held.clear()
+        self._batch.clear()
+
+    def _settle_all(self) -> None:
+        self._held.extend(self._batch)
+        self._batch.clear()
+        for envelope in self._held:
+            envelope.done()
+        self._held.clear()
+
+    def _end(self, machine: RunMachine) -> None:
+        self._host.outbox.forget_alarms(machine.state)
+        self._host.run_ended(machine.state)
+        self._settle_all()
+        self.evict()
+
+    async def _failed(self, error: Exception) -> None:
+        """A turn failed by no fault of the workflow: try again later, and after some failures hold the run where everybody can see it."""
+        self._failures += 1
+        delay = min(0.2 * 2**self._failures, 60.0)
+        _log.error("run %s: turn failed (%d in a row), next try in %.1f s", self.run_id, self._failures, delay, exc_info=error)
+        self.evict()
+        if self._failures >= MAX_FAILURES:
+            await self._hold(error)
+        self._refuse_all(delay)
+
+    async def _hold(self, error: Exception) -> None:
+        try:
+            stored = await self._host.store.read(self.run_id)
+            if stored is None or is_final(stored.state):
+                return
+            state = decode_state(stored.value)
+            state.status = "stalled"
+            state.held = ErrorInfo.of(error)
+            operation = self._host.next_operation()
+            await self._host.store.commit(self.run_id, encode_state(state), stored.revision, state="stalled", operation=operation)
+        except Exception as failure:
+            _log.error("run %s could not be marked as held: %s", self.run_id, failure)
+
+    # -- local steps
+
+    async def _run_local(self, operation: Operation, machine: RunMachine) -> None:
+        step = machine.pending(operation.id)
+        body = operation.body
+        if step is None or body is None:
+            self._local.pop(operation.id, None)
+            return
+        host = self._host
+        options = operation.options
+        key = step_key(self.run_id, *operation.id, options.key)
+        ended = await run_attempts(
+            partial(body, key),
+            clock=host.clock,
+            worker=host.worker_id,
+            first=len(step.failed) + 1,
+            retry=options.retry,
+            timeout=options.timeout,
+        )
+        address, ordinal = operation.id
+        message: Mail
+        if ended.delay is not None:
+            message = StepFailedOnce(address, ordinal, step.serial, ended.failed, ended.delay)
+        else:
+            message = StepResult(
+                address, ordinal, step.serial, ended.value, ended.error, ended.started_at, host.now(), host.worker_id, ended.failed
+            )
+        self._local.pop(operation.id, None)
+        self.deliver(LocalEnvelope(message))
+
+
+def _size(entries: Sequence[msgspec.Raw]) -> int:
+    return sum(memoryview(entry).nbytes for entry in entries)
+
+
+def _set(signal: "asyncio.Future[None]") -> None:
+    if not signal.done():
+        signal.set_result(None)

@@ -1,0 +1,37 @@
+"""What can be registered on a host: the engine's view of workflows and tasks."""
+
+from collections.abc import Coroutine
+from typing import Any, Protocol
+
+from aiki.journal import RunMachine
+from aiki.types.retry import Retry
+
+__all__ = ["RunDefinition", "TaskDefinition"]
+
+
+class RunDefinition(Protocol):
+    """A workflow's version."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def version(self) -> str: ...
+    @property
+    def retry(self) -> Retry: ...
+
+    def program(self, machine: RunMachine) -> Coroutine[Any, Any, bytes]:
+        """The code of one run."""
+
+
+class TaskDefinition(Protocol):
+    """A task."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def retry(self) -> Retry: ...
+    @property
+    def timeout(self) -> float | None: ...
+
+    async def execute(self, payload: bytes, *, run_id: str, attempt: int, key: str) -> bytes:
+        """Validate the payload, run the body, validate and encode its result."""

@@ -1,0 +1,164 @@
+"""A host: the runs that this process has in its hands.
+
+It pulls from the mailboxes of the workflows that are registered, answers on one core subject of its own for runs that it has warm, gives
+turns to their activations, and keeps the messages behind unfinished turns alive.
+"""
+
+import asyncio
+import logging
+import secrets
+from functools import partial
+
+from aiki import telemetry
+from aiki.actors import topology
+from aiki.actors.activation import Activation
+from aiki.actors.cache import ActivationCache
+from aiki.actors.definitions import RunDefinition
+from aiki.actors.envelope import ABSENT, Envelope, MailEnvelope, WarmEnvelope
+from aiki.actors.outbox import Outbox
+from aiki.actors.watchdog import Watchdog
+from aiki.clock import Clock, SystemClock
+from aiki.journal import RunState
+from aiki.kv import RunStore
+from aiki.transport.port import Consumption, Delivery, Message, Subscription, Transport
+from aiki.types.messages import Ended, decode_mail, encode
+from aiki.types.subjects import Subjects
+
+__all__ = ["Host"]
+
+_log = logging.getLogger("aiki.actors")
+
+
+class Host:
+    """One process's runs of one region. `retention`: seconds for which a run is kept after its end (None: for ever)."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        subjects: Subjects,
+        *,
+        worker_id: str,
+        clock: Clock | None = None,
+        cache_size: int = 1000,
+        max_turns: int = 100,
+        retention: float | None = None,
+    ) -> None:
+        self.transport = transport
+        self.subjects = subjects
+        self.worker_id = worker_id
+        self.clock = clock or SystemClock()
+        self.retention = retention
+        self.max_turns = max_turns
+        self.id = secrets.token_hex(6)
+        self.subject = subjects.host_prefix + self.id
+        self.store = RunStore(transport, subjects)
+        self.outbox = Outbox(transport, subjects, self.subject)
+        self.watchdog = Watchdog()
+        self._cache = ActivationCache(cache_size)
+        self._operations = 0
+        self._definitions: dict[tuple[str, str], RunDefinition] = {}
+        self._consumptions: list[Consumption] = []
+        self._warm: Subscription | None = None
+        self._keeper: asyncio.Task[None] | None = None
+        self._stopping = False
+
+    # -- what activations need
+
+    def now(self) -> float:
+        return self.clock.now()
+
+    def next_operation(self) -> str:
+        self._operations += 1
+        return f"{self.id}.{self._operations}"
+
+    def turn_began(self, activation: Activation) -> None:
+        self._cache.begin(activation)
+
+    def turn_ended(self, activation: Activation) -> None:
+        self._cache.end(activation)
+
+    def run_ended(self, state: RunState, *, again: bool = False) -> None:
+        """Tell who started the run. The acknowledgement of its trigger follows on the same connection: if that arrives, so does this."""
+        if state.reply:
+            self.transport.send(state.reply, encode(Ended(state.run_id, state.status, state.result, state.error)))
+        if not again:
+            telemetry.run_span(
+                state.workflow,
+                state.run_id,
+                state.status,
+                state.trace,
+                started_at=state.started_at,
+                finished_at=state.updated_at,
+                error=state.error,
+            )
+
+    # -- life
+
+    async def start(self, definitions: list[RunDefinition]) -> None:
+        """Serve these workflows. `StreamMissing` when the region has no streams."""
+        await topology.check(self.transport, self.subjects)
+        self._definitions = {(each.name, each.version): each for each in definitions}
+        self.watchdog.start()
+        self._keeper = asyncio.create_task(self._keep_alive())
+        self._warm = await self.transport.subscribe(self.subject, self._on_request)
+        for definition in definitions:
+            prefix = self.subjects.run_mail(definition.name, definition.version)
+            durable = self.subjects.run_consumer(definition.name, definition.version)
+            await self.transport.ensure_consumer(topology.consumer(self.subjects.mail_stream, durable, prefix))
+            handler = partial(self._on_mail, definition, len(prefix))
+            self._consumptions.append(await self.transport.consume(self.subjects.mail_stream, durable, handler, window=self.max_turns))
+
+    async def stop(self, grace: float = 10.0) -> None:
+        """Take nothing new, give the turns that are going on `grace` seconds to end, and hand the rest over."""
+        self._stopping = True
+        await asyncio.gather(*(consumption.stop() for consumption in self._consumptions), return_exceptions=True)
+        if turns := [turn for activation in self._cache.busy() if (turn := activation.turn) is not None]:
+            await asyncio.wait(turns, timeout=grace)
+        if self._warm is not None:
+            await self._warm.stop()
+        if self._keeper is not None:
+            self._keeper.cancel()
+        await asyncio.gather(*(activation.stop() for activation in self._cache.clear()), return_exceptions=True)
+        self.watchdog.stop()
+
+    # -- messages
+
+    def deliver_warm(self, run_id: str, envelope: Envelope) -> bool:
+        """Give a message to a run that this host has in memory; False when it has not."""
+        activation = self._cache.get(run_id)
+        if activation is None or self._stopping:
+            return False
+        activation.deliver(envelope)
+        return True
+
+    def _on_mail(self, definition: RunDefinition, prefix: int, delivery: Delivery) -> None:
+        run_id = delivery.subject[prefix:].partition(".")[0]
+        try:
+            message = decode_mail(delivery.data)
+        except ValueError as error:
+            _log.error("run %s: a message cannot be decoded and is dropped: %s", run_id, error)
+            delivery.term("cannot be decoded")
+            return
+        activation = self._cache.get(run_id)
+        if activation is None:
+            activation = Activation(self, definition, run_id, redelivered=delivery.attempt > 1)
+        activation.deliver(MailEnvelope(message, delivery))
+
+    def _on_request(self, request: Message) -> None:
+        run_id, _, data = request.data.partition(b"\n")
+        activation = self._cache.get(run_id.decode())
+        if activation is None or self._stopping:
+            request.respond(ABSENT)
+            return
+        try:
+            message = decode_mail(data)
+        except ValueError:
+            request.respond(ABSENT)
+            return
+        activation.deliver(WarmEnvelope(message, request))
+
+    async def _keep_alive(self) -> None:
+        while True:
+            await asyncio.sleep(topology.ACK_WAIT / 3)
+            for activation in self._cache.busy():
+                activation.keep_alive()

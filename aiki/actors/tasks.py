@@ -1,0 +1,205 @@
+"""The task worker: pulls dispatches of one task from one queue, runs its body, and reports to the run.
+
+The dispatch is a durable message, kept alive while the body runs and acknowledged only when the run has the outcome: told directly when its
+host is this process or can be asked ("done" means committed), else by a message in the run's mailbox. If the process dies, the dispatch is
+delivered again.
+"""
+
+import asyncio
+import contextlib
+import logging
+
+from aiki import telemetry
+from aiki.actors import topology
+from aiki.actors.attempts import Ended, run_attempts, step_key
+from aiki.actors.definitions import TaskDefinition
+from aiki.actors.envelope import DONE, WORKING
+from aiki.actors.host import Host
+from aiki.journal import decode_state
+from aiki.transport.port import Consumption, Delivery, Message
+from aiki.types.errors import NoResponders, NotConnected, OutcomeUnknown, RequestTimeout
+from aiki.types.messages import Dispatch, Mail, StepFailedOnce, StepResult, decode_dispatch, encode
+from aiki.types.states import is_final
+
+__all__ = ["TaskWorker"]
+
+ANSWER_WITHIN = topology.ACK_WAIT
+"""Seconds without an answer ("done" or "working") from the run's host after which the mailbox is used."""
+RETRY_FIRST, RETRY_MOST = 0.05, 2.0
+
+_log = logging.getLogger("aiki.actors")
+
+
+class TaskWorker:
+    """One task in one queue. `slots` bounds the bodies that run at a time, over all the tasks that share it."""
+
+    def __init__(self, host: Host, definition: TaskDefinition, queue: str, slots: asyncio.Semaphore, window: int) -> None:
+        self._host = host
+        self._definition = definition
+        self._queue = queue
+        self._slots = slots
+        self._window = window
+        self._consumption: Consumption | None = None
+        self._running: dict[Delivery, asyncio.Task[None]] = {}
+        self._keeper: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Begin to pull."""
+        host = self._host
+        subjects = host.subjects
+        durable = subjects.task_consumer(self._queue, self._definition.name)
+        prefix = subjects.task_mail(self._queue, self._definition.name)
+        await host.transport.ensure_consumer(topology.consumer(subjects.task_stream, durable, prefix))
+        self._keeper = asyncio.create_task(self._keep_alive())
+        self._consumption = await host.transport.consume(subjects.task_stream, durable, self._on_delivery, window=self._window)
+
+    async def drain(self, grace: float) -> None:
+        """Pull no more, and give the bodies that run `grace` seconds to end."""
+        if self._consumption is not None:
+            await self._consumption.stop()
+        if self._running:
+            await asyncio.wait(list(self._running.values()), timeout=grace)
+
+    async def stop(self) -> None:
+        """Cancel what still runs and hand its dispatches over."""
+        if self._keeper is not None:
+            self._keeper.cancel()
+        running = dict(self._running)
+        for task in running.values():
+            task.cancel()
+        await asyncio.gather(*running.values(), return_exceptions=True)
+        for delivery in running:
+            delivery.nak()
+
+    def _on_delivery(self, delivery: Delivery) -> None:
+        self._running[delivery] = asyncio.create_task(self._handle(delivery))
+
+    async def _handle(self, delivery: Delivery) -> None:
+        try:
+            dispatch = decode_dispatch(delivery.data)
+        except ValueError as error:
+            _log.error("a dispatch of task %r cannot be decoded and is dropped: %s", self._definition.name, error)
+            delivery.term("cannot be decoded")
+            self._running.pop(delivery, None)
+            return
+        try:
+            if self._doubtful(delivery) and await self._is_answered(dispatch):
+                delivery.ack()
+                return
+            async with self._slots:
+                message = await self._run(dispatch, delivery)
+            await self._report(dispatch, message, delivery)
+        except NotConnected:
+            pass
+        finally:
+            self._running.pop(delivery, None)
+
+    def _doubtful(self, delivery: Delivery) -> bool:
+        """Whether another worker may have had this dispatch: the count of deliveries is lost when a server dies, so its age is asked as well."""
+        return delivery.attempt > 1 or self._host.now() - delivery.timestamp > topology.ACK_WAIT
+
+    async def _is_answered(self, dispatch: Dispatch) -> bool:
+        """A worker may die between the recording of an outcome and its acknowledgement: a recorded step must not run again."""
+        stored = await self._host.store.read(dispatch.run_id)
+        if stored is None or is_final(stored.state):
+            return True
+        pending = decode_state(stored.value).pending
+        return not any(
+            step.address == dispatch.address and step.ordinal == dispatch.ordinal and step.serial == dispatch.serial for step in pending
+        )
+
+    async def _run(self, dispatch: Dispatch, delivery: Delivery) -> Mail:
+        definition, host = self._definition, self._host
+        retry = dispatch.retry if dispatch.retry is not None else definition.retry
+        timeout = dispatch.timeout if dispatch.timeout is not None else definition.timeout
+
+        key = step_key(dispatch.run_id, dispatch.address, dispatch.ordinal, dispatch.key)
+
+        async def body(attempt: int) -> bytes:
+            return await definition.execute(dispatch.payload, run_id=dispatch.run_id, attempt=attempt, key=key)
+
+        with telemetry.task_span(definition.name, dispatch.run_id, dispatch.attempt, delivery.headers) as span:
+            ended = await run_attempts(body, clock=host.clock, worker=host.worker_id, first=dispatch.attempt, retry=retry, timeout=timeout)
+            if ended.error is not None:
+                telemetry.fail(span, ended.error)
+        return self._message(dispatch, ended)
+
+    def _message(self, dispatch: Dispatch, ended: Ended) -> Mail:
+        host = self._host
+        if ended.delay is not None:
+            return StepFailedOnce(dispatch.address, dispatch.ordinal, dispatch.serial, ended.failed, ended.delay)
+        return StepResult(
+            dispatch.address,
+            dispatch.ordinal,
+            dispatch.serial,
+            ended.value,
+            ended.error,
+            ended.started_at,
+            host.now(),
+            host.worker_id,
+            ended.failed,
+        )
+
+    async def _report(self, dispatch: Dispatch, message: Mail, delivery: Delivery) -> None:
+        host = self._host
+        if dispatch.host == host.subject:
+            envelope = _TaskEnvelope(message, delivery)
+            if host.deliver_warm(dispatch.run_id, envelope) and await envelope.answer:
+                delivery.ack()
+                return
+        elif await self._ask_host(dispatch, message, delivery):
+            delivery.ack()
+            return
+        data = encode(message)
+        kind = "result" if isinstance(message, StepResult) else "failed"
+        message_id = f"{dispatch.run_id}/{dispatch.serial}/{kind}"
+        delay = RETRY_FIRST
+        while True:
+            try:
+                await host.transport.publish(dispatch.mailbox, data, message_id=message_id)
+                break
+            except OutcomeUnknown:
+                await asyncio.sleep(delay)
+                delay = min(delay * 2, RETRY_MOST)
+        delivery.ack()
+
+    async def _ask_host(self, dispatch: Dispatch, message: Mail, delivery: Delivery) -> bool:
+        data = dispatch.run_id.encode() + b"\n" + encode(message)
+
+        def still_working(answer: Message) -> bool:
+            return answer.data == WORKING
+
+        try:
+            answer = await self._host.transport.request(dispatch.host, data, timeout=ANSWER_WITHIN, pending=still_working)
+        except (NoResponders, RequestTimeout, OutcomeUnknown):
+            return False
+        return answer.data == DONE
+
+    async def _keep_alive(self) -> None:
+        while True:
+            await asyncio.sleep(topology.ACK_WAIT / 3)
+            for delivery in self._running:
+                delivery.in_progress()
+
+
+class _TaskEnvelope:
+    """A report to a run of this very process: `answer` becomes True when the run has it, False when the mailbox must be used."""
+
+    __slots__ = ("answer", "delivery", "message")
+    durable = True
+
+    def __init__(self, message: Mail, delivery: Delivery) -> None:
+        self.message = message
+        self.delivery = delivery
+        self.answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+
+    def done(self) -> None:
+        with contextlib.suppress(asyncio.InvalidStateError):
+            self.answer.set_result(True)
+
+    def working(self) -> None:
+        """The dispatch is kept alive by its worker until the answer comes."""
+
+    def refuse(self, delay: float) -> None:
+        with contextlib.suppress(asyncio.InvalidStateError):
+            self.answer.set_result(False)

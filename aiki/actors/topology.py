@@ -1,0 +1,97 @@
+"""The streams and buckets of a region, declared in one place and created by `aiki init`."""
+
+from typing import Literal
+
+from aiki.transport.port import ConsumerSpec, StreamSpec, Transport
+from aiki.types.errors import StreamMissing
+from aiki.types.subjects import Subjects
+
+__all__ = ["ACK_WAIT", "check", "consumer", "init", "streams"]
+
+Storage = Literal["file", "memory"]
+
+ACK_WAIT = 3.0
+"""Seconds without a sign of life after which a message is given to another worker. A false alarm costs work and nothing else."""
+
+DEDUPE_WINDOW = 120.0
+WORKER_MARKER_TTL = 60.0
+
+
+def streams(subjects: Subjects, *, replicas: int = 1, storage: Storage = "file") -> tuple[StreamSpec, ...]:
+    """What the region needs."""
+    return (
+        StreamSpec(
+            name=subjects.runs_stream,
+            subjects=(subjects.runs_prefix + ">",),
+            history=1,
+            allow_direct=True,
+            allow_ttl=True,
+            allow_rollup=True,
+            marker_ttl=WORKER_MARKER_TTL,
+            # Each commit also goes to a core subject: watchers need neither a consumer nor polling.
+            republish=(subjects.runs_prefix + "*", subjects.live_prefix + "{{wildcard(1)}}", False),
+            dedupe_window=DEDUPE_WINDOW,
+            storage=storage,
+            replicas=replicas,
+        ),
+        StreamSpec(
+            name=subjects.mail_stream,
+            subjects=(subjects.mail_prefix + ">", subjects.timer_prefix + ">"),
+            retention="workqueue",
+            allow_direct=True,
+            allow_ttl=True,
+            allow_schedules=True,
+            dedupe_window=DEDUPE_WINDOW,
+            storage=storage,
+            replicas=replicas,
+        ),
+        StreamSpec(
+            name=subjects.task_stream,
+            subjects=(subjects.task_prefix + ">", subjects.delay_prefix + ">"),
+            retention="workqueue",
+            allow_direct=True,
+            allow_ttl=True,
+            allow_schedules=True,
+            dedupe_window=DEDUPE_WINDOW,
+            storage=storage,
+            replicas=replicas,
+        ),
+        StreamSpec(
+            name=subjects.workers_stream,
+            subjects=(subjects.workers_prefix + ">",),
+            history=1,
+            allow_direct=True,
+            allow_ttl=True,
+            allow_rollup=True,
+            marker_ttl=WORKER_MARKER_TTL,
+            storage=storage,
+            replicas=replicas,
+        ),
+    )
+
+
+async def init(
+    transport: Transport, *, region: str = "default", replicas: int = 1, update: bool = False, storage: Storage = "file"
+) -> dict[str, str]:
+    """Create what is missing; answers what was done, per stream ("created", "unchanged", "updated").
+
+    A stream with other settings raises `TopologyMismatch`, unless `update` brings it to ours.
+    """
+    specs = streams(Subjects(region), replicas=replicas, storage=storage)
+    return {spec.name: await transport.ensure_stream(spec, update=update) for spec in specs}
+
+
+async def check(transport: Transport, subjects: Subjects) -> None:
+    """Raise `StreamMissing`, which names `aiki init`, unless the region has its streams."""
+    for spec in streams(subjects):
+        if await transport.stream(spec.name) is None:
+            raise StreamMissing(
+                f"region {subjects.region!r} has no stream {spec.name!r}: create its streams with `aiki init --region {subjects.region}`",
+                stream=spec.name,
+                region=subjects.region,
+            )
+
+
+def consumer(stream: str, durable: str, prefix: str) -> ConsumerSpec:
+    """A durable pull consumer of everything below `prefix`."""
+    return ConsumerSpec(stream=stream, durable=durable, filter=prefix + ">", ack_wait=ACK_WAIT)

@@ -1,0 +1,59 @@
+"""A step that workflow code has issued, while its run is in memory."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple
+
+from aiki.journal.state import StepKind
+from aiki.types.failure import ErrorInfo
+from aiki.types.messages import Attempt
+from aiki.types.retry import Retry
+
+__all__ = ["Body", "Operation", "Outcome", "StepId", "StepOptions"]
+
+StepId = tuple[str, int]
+"""A step's content address and its ordinal among the calls with that address."""
+
+Body = Callable[[str, int], Awaitable[bytes]]
+"""What runs a local step in the host: from the step's idempotency key and the attempt's number (1 for the first) to the encoded result."""
+
+
+class Outcome(NamedTuple):
+    """How a step ended: `value` (JSON) when `error` is None. `failed` holds the failed attempts before the last one."""
+
+    value: bytes
+    error: ErrorInfo | None
+    failed: tuple[Attempt, ...] = ()
+
+
+class StepOptions(NamedTuple):
+    """How a step is to be run. None: as its task declares."""
+
+    queue: str | None = None
+    retry: Retry | None = None
+    timeout: float | None = None
+    key: str | None = None
+
+
+class Operation:
+    """One issued step and the futures of those who await it (several, when calls share an idempotency key)."""
+
+    __slots__ = ("body", "futures", "id", "input", "kind", "name", "options", "outcome")
+
+    def __init__(self, id: StepId, kind: StepKind, name: str, input: bytes, options: StepOptions, body: Body | None) -> None:
+        self.id = id
+        self.kind = kind
+        self.name = name
+        self.input = input
+        self.options = options
+        self.body = body
+        self.outcome: Outcome | None = None
+        self.futures: list[asyncio.Future[Outcome]] = []
+
+    def resolve(self, outcome: Outcome) -> None:
+        """Give the outcome to whoever still waits."""
+        self.outcome = outcome
+        for future in self.futures:
+            if not future.done():
+                future.set_result(outcome)
+        self.futures.clear()

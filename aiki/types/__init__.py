@@ -1,0 +1,1 @@
+"""Identifiers, states, retry strategies, errors and wire messages: what every other part speaks in."""

@@ -1,0 +1,57 @@
+"""What remains of an exception when it crosses processes: text, never a pickle."""
+
+import traceback
+
+import msgspec
+
+from aiki.types.errors import AikiError
+
+__all__ = ["ErrorInfo"]
+
+MAX_MESSAGE = 4_000
+MAX_TRACEBACK = 16_000
+MAX_CAUSES = 5
+
+
+class ErrorInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An exception as data. `type` is its qualified name, `code` Aiki's own code when it has one, `traceback` its text (the end of it)."""
+
+    type: str
+    message: str = ""
+    code: str | None = None
+    traceback: str | None = None
+    cause: "ErrorInfo | None" = None
+
+    @classmethod
+    def of(cls, error: BaseException, *, depth: int = 0) -> "ErrorInfo":
+        """Describe any exception, also one whose `__str__` raises or that cannot be formatted."""
+        cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+        return cls(
+            type=type_name(type(error)),
+            message=_text(error)[:MAX_MESSAGE],
+            code=error.code if isinstance(error, AikiError) else None,
+            traceback=_format(error)[-MAX_TRACEBACK:],
+            cause=cls.of(cause, depth=depth + 1) if cause is not None and depth < MAX_CAUSES else None,
+        )
+
+    def __str__(self) -> str:
+        return f"{self.type}: {self.message}" if self.message else self.type
+
+
+def type_name(kind: type) -> str:
+    """The name that identifies an exception class across processes: bare for built-ins, else qualified by its module."""
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as failure:
+        return f"<unprintable: its __str__ raised {type(failure).__name__}>"
+
+
+def _format(error: BaseException) -> str:
+    try:
+        return "".join(traceback.format_exception(type(error), error, error.__traceback__, chain=False))
+    except Exception:
+        return "".join(traceback.format_tb(error.__traceback__)) + type_name(type(error))

@@ -1,0 +1,36 @@
+"""Identifiers: of runs, tasks, workers and schedules."""
+
+import hashlib
+import secrets
+import time
+from typing import NewType
+
+__all__ = ["RunId", "ScheduleId", "TaskId", "WorkerId", "keyed_run_id", "new_run_id"]
+
+RunId = NewType("RunId", str)
+TaskId = NewType("TaskId", str)
+WorkerId = NewType("WorkerId", str)
+ScheduleId = NewType("ScheduleId", str)
+
+_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+"""Crockford's base 32: sorts as the number does, and has no look-alikes."""
+
+
+def _base32(number: int, length: int) -> str:
+    digits = []
+    for _ in range(length):
+        number, low = divmod(number, 32)
+        digits.append(_ALPHABET[low])
+    return "".join(reversed(digits))
+
+
+def new_run_id() -> RunId:
+    """A new unique id of 26 characters, which sorts by the time it was made (milliseconds, by this machine's clock)."""
+    milliseconds = time.time_ns() // 1_000_000
+    return RunId(_base32(milliseconds << 80 | secrets.randbits(80), 26))
+
+
+def keyed_run_id(workflow: str, key: str) -> RunId:
+    """The id of the run that `key` names: the same for every caller, so that a second start finds the first."""
+    digest = hashlib.sha256(f"{workflow}\0{key}".encode()).digest()
+    return RunId("k" + _base32(int.from_bytes(digest[:16], "big"), 25))

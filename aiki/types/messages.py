@@ -1,0 +1,129 @@
+"""What actors send each other, as it stands on the wire (MessagePack; a message is an array that begins with its tag).
+
+Fields may be added at the end with a default, never moved or removed: old messages and histories must keep their meaning.
+Instants are seconds since the epoch; payloads are JSON, as bytes.
+"""
+
+import msgspec
+
+from aiki.types.failure import ErrorInfo
+from aiki.types.retry import Retry
+from aiki.types.states import State
+
+__all__ = [
+    "Attempt",
+    "Dispatch",
+    "Ended",
+    "Mail",
+    "Start",
+    "StepFailedOnce",
+    "StepResult",
+    "Wake",
+    "decode_dispatch",
+    "decode_ended",
+    "decode_mail",
+    "encode",
+]
+
+
+class _Wire(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
+    pass
+
+
+class Attempt(_Wire, frozen=True):
+    """One failed attempt of a task body."""
+
+    number: int
+    started_at: float
+    finished_at: float
+    worker: str
+    error: ErrorInfo
+
+
+class Start(_Wire, frozen=True, tag="start"):
+    """Begin a run. Ignored when the run exists."""
+
+    run_id: str
+    workflow: str
+    version: str
+    input: bytes
+    input_hash: bytes
+    created_at: float
+    key: str | None = None
+    trace: dict[str, str] = {}
+    reply: str = ""
+    """A core subject on which whoever started the run wants to hear of its end; a courtesy, since the state has it too."""
+
+
+class StepResult(_Wire, frozen=True, tag="result"):
+    """A step has its final outcome: `value` when `error` is None. `failed` holds the attempts that failed before, in this delivery.
+
+    `serial` is the dispatch's, 0 for a local step: outcomes of a superseded dispatch count for nothing.
+    """
+
+    address: str
+    ordinal: int
+    serial: int
+    value: bytes
+    error: ErrorInfo | None
+    started_at: float
+    finished_at: float
+    worker: str
+    failed: tuple[Attempt, ...] = ()
+
+
+class StepFailedOnce(_Wire, frozen=True, tag="failed"):
+    """Attempts of a step failed and the next one is due only after `delay` seconds, too long to wait for it in a worker."""
+
+    address: str
+    ordinal: int
+    serial: int
+    failed: tuple[Attempt, ...]
+    delay: float
+
+
+class Wake(_Wire, frozen=True, tag="wake"):
+    """An alarm that the run has set for itself, and that is never early: its instant `due` has come."""
+
+    serial: int
+    due: float
+
+
+class Ended(_Wire, frozen=True, tag="ended"):
+    """A run has ended: `status` is its final state."""
+
+    run_id: str
+    status: State
+    result: bytes | None
+    error: ErrorInfo | None
+
+
+Mail = Start | StepResult | StepFailedOnce | Wake
+
+
+class Dispatch(_Wire, frozen=True, tag="task"):
+    """Work for a task worker. `host` is the subject of the host that holds the run; `mailbox` the durable subject to fall back on."""
+
+    run_id: str
+    workflow: str
+    address: str
+    ordinal: int
+    serial: int
+    task: str
+    payload: bytes
+    attempt: int
+    host: str
+    mailbox: str
+    retry: Retry | None = None
+    timeout: float | None = None
+    key: str | None = None
+
+
+_encoder = msgspec.msgpack.Encoder()
+_mail = msgspec.msgpack.Decoder(Mail)
+_dispatch = msgspec.msgpack.Decoder(Dispatch)
+_ended = msgspec.msgpack.Decoder(Ended)
+encode = _encoder.encode
+decode_mail = _mail.decode
+decode_dispatch = _dispatch.decode
+decode_ended = _ended.decode

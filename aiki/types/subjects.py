@@ -1,0 +1,52 @@
+"""Where things are in JetStream: the names of streams, subjects and keys of one region, in one place.
+
+    state     KV bucket aiki-runs-<region>            key <run id>, sealed journal segments <run id>.s<end>
+    mail      stream AIKI_MAIL_<region>               aiki.<region>.mail.<kind>.<name>.<version>.<id>[.start], alarms
+    aiki.<region>.timer.<id>.<n> tasks     stream AIKI_TASK_<region>               aiki.<region>.task.<queue>.<task>.<run id>.<n>, delayed
+    ones aiki.<region>.delay.<run id>.<n> workers   KV bucket aiki-workers-<region>         key <worker id>, expires
+
+Core subjects: aiki.<region>.host.<host id> (the warm path), aiki.<region>.client.<client id> (ends of runs, to who started them) and
+aiki.<region>.live.<run id> (each commit of a run, republished by the server).
+"""
+
+from aiki.types.names import check_name, to_token
+
+__all__ = ["Subjects"]
+
+
+class Subjects:
+    """The names of one region."""
+
+    def __init__(self, region: str) -> None:
+        self.region = check_name(region, "region")
+        token = to_token(region)
+        root = f"aiki.{token}"
+        self.runs_stream = f"KV_aiki-runs-{token}"
+        self.mail_stream = f"AIKI_MAIL_{token}"
+        self.task_stream = f"AIKI_TASK_{token}"
+        self.workers_stream = f"KV_aiki-workers-{token}"
+        self.runs_prefix = f"$KV.aiki-runs-{token}."
+        self.workers_prefix = f"$KV.aiki-workers-{token}."
+        self.mail_prefix = f"{root}.mail."
+        self.timer_prefix = f"{root}.timer."
+        self.task_prefix = f"{root}.task."
+        self.delay_prefix = f"{root}.delay."
+        self.host_prefix = f"{root}.host."
+        self.client_prefix = f"{root}.client."
+        self.live_prefix = f"{root}.live."
+
+    def run_mail(self, workflow: str, version: str) -> str:
+        """The common part, up to the run id, of the mailboxes of all runs of a workflow's version."""
+        return f"{self.mail_prefix}run.{to_token(workflow)}.{to_token(version)}."
+
+    def run_consumer(self, workflow: str, version: str) -> str:
+        """The durable consumer of those mailboxes."""
+        return f"run-{to_token(workflow)}-{to_token(version)}".replace("=", "~")
+
+    def task_mail(self, queue: str, task: str) -> str:
+        """The common part, up to the run id, of the subjects of a task's dispatches in a queue."""
+        return f"{self.task_prefix}{to_token(queue)}.{to_token(task)}."
+
+    def task_consumer(self, queue: str, task: str) -> str:
+        """The durable consumer of those dispatches."""
+        return f"task-{to_token(queue)}-{to_token(task)}".replace("=", "~")

@@ -1,0 +1,7 @@
+"""Clients: start runs, follow them, look at them."""
+
+from aiki.client.client import Client, OnConflict
+from aiki.client.handle import RunHandle
+from aiki.client.views import AttemptView, RunStatus, RunView, StepView
+
+__all__ = ["AttemptView", "Client", "OnConflict", "RunHandle", "RunStatus", "RunView", "StepView"]

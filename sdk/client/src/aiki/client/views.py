@@ -1,0 +1,214 @@
+"""What clients see of a run: its status, and all of it."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from aiki.journal import Entry, RecordedStep, RunState, Tick
+from aiki.types.failure import ErrorInfo
+from aiki.types.identifiers import RunId
+from aiki.types.messages import Attempt, Start
+from aiki.types.states import State, is_final
+
+__all__ = ["AttemptView", "RunStatus", "RunView", "StepView", "queued_status", "run_status", "run_view"]
+
+
+class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """The short answer. Instants are in UTC; `waiting_on` says in words what a run that is not final waits for."""
+
+    id: RunId
+    state: State
+    workflow: str
+    version: str
+    attempts: int
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    error: ErrorInfo | None
+    waiting_on: tuple[str, ...]
+    idempotency_key: str | None = None
+
+
+class AttemptView(msgspec.Struct, frozen=True, kw_only=True):
+    """One failed attempt of a step."""
+
+    number: int
+    started_at: datetime
+    finished_at: datetime
+    worker: str
+    error: ErrorInfo
+
+
+class StepView(msgspec.Struct, frozen=True, kw_only=True):
+    """A step.
+
+    `state` is "completed", "failed", "running" (issued, no outcome yet) or "awaiting_retry" (until `next_attempt_at`).
+
+    `input` and `output` are plain JSON values. `attempts` counts those that began, as far as they were recorded.
+    """
+
+    address: str
+    ordinal: int
+    kind: str
+    name: str
+    state: str
+    input: Any
+    output: Any
+    error: ErrorInfo | None
+    issued_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    attempts: int
+    failed_attempts: tuple[AttemptView, ...]
+    worker: str | None
+    queue: str | None
+    next_attempt_at: datetime | None = None
+
+
+class RunView(msgspec.Struct, frozen=True, kw_only=True):
+    """All of a run.
+
+    `steps` stand in the order in which they were recorded, those without an outcome last; `sleeps_until` is its next alarm.
+    """
+
+    status: RunStatus
+    input: Any
+    output: Any
+    steps: tuple[StepView, ...]
+    sleeps_until: datetime | None
+    ticks: int
+    revision: int
+    host: str
+
+
+def _instant(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def _maybe(seconds: float | None) -> datetime | None:
+    return None if seconds is None else _instant(seconds)
+
+
+def _value(data: bytes | None) -> Any:
+    return msgspec.json.decode(data) if data else None
+
+
+def queued_status(start: Start) -> RunStatus:
+    """Of a run that no worker has taken up yet."""
+    return RunStatus(
+        id=RunId(start.run_id),
+        state="queued",
+        workflow=start.workflow,
+        version=start.version,
+        attempts=0,
+        created_at=_instant(start.created_at),
+        started_at=None,
+        finished_at=None,
+        error=None,
+        waiting_on=(f"a worker with workflow {start.workflow!r} version {start.version!r}",),
+        idempotency_key=start.key,
+    )
+
+
+def run_status(state: RunState) -> RunStatus:
+    """Of a stored run."""
+    return RunStatus(
+        id=RunId(state.run_id),
+        state=state.status,
+        workflow=state.workflow,
+        version=state.version,
+        attempts=state.attempt,
+        created_at=_instant(state.created_at),
+        started_at=_instant(state.started_at),
+        finished_at=_maybe(state.finished_at),
+        error=state.held or state.error,
+        waiting_on=() if is_final(state.status) else tuple(_waits(state)),
+        idempotency_key=state.key,
+    )
+
+
+def _waits(state: RunState) -> list[str]:
+    if state.held is not None:
+        return [f"its turns to work again: {state.held}"]
+    if state.retry_at is not None:
+        return [f"attempt {state.attempt + 1} of the workflow at {_instant(state.retry_at).isoformat()}"]
+    waits = []
+    for step in state.pending:
+        if step.due is not None:
+            waits.append(f"attempt {len(step.failed) + 1} of {step.name} at {_instant(step.due).isoformat()}")
+        else:
+            waits.append(f"{'step' if step.kind == 'local' else 'task'} {step.name}")
+    if not waits and state.alarms:
+        waits.append(f"a timer at {_instant(min(alarm.due for alarm in state.alarms)).isoformat()}")
+    return waits
+
+
+def _attempts(failed: tuple[Attempt, ...]) -> tuple[AttemptView, ...]:
+    return tuple(
+        AttemptView(
+            number=attempt.number,
+            started_at=_instant(attempt.started_at),
+            finished_at=_instant(attempt.finished_at),
+            worker=attempt.worker,
+            error=attempt.error,
+        )
+        for attempt in failed
+    )
+
+
+def _recorded(step: RecordedStep) -> StepView:
+    return StepView(
+        address=step.address,
+        ordinal=step.ordinal,
+        kind=step.kind,
+        name=step.name,
+        state="completed" if step.error is None else "failed",
+        input=_value(step.input),
+        output=_value(step.value),
+        error=step.error,
+        issued_at=_instant(step.issued_at),
+        started_at=_instant(step.started_at),
+        finished_at=_instant(step.at),
+        attempts=len(step.failed) + 1,
+        failed_attempts=_attempts(step.failed),
+        worker=step.worker,
+        queue=step.queue,
+    )
+
+
+def run_view(state: RunState, history: list[Entry], revision: int) -> RunView:
+    """Everything that is known of a stored run; `history` is its whole journal."""
+    steps = [_recorded(entry) for entry in history if isinstance(entry, RecordedStep)]
+    steps += [
+        StepView(
+            address=step.address,
+            ordinal=step.ordinal,
+            kind=step.kind,
+            name=step.name,
+            state="running" if step.due is None else "awaiting_retry",
+            input=_value(step.input),
+            output=None,
+            error=None,
+            issued_at=_instant(step.issued_at),
+            started_at=None,
+            finished_at=None,
+            attempts=len(step.failed) + (step.due is None),
+            failed_attempts=_attempts(step.failed),
+            worker=None,
+            queue=step.queue,
+            next_attempt_at=_maybe(step.due),
+        )
+        for step in state.pending
+    ]
+    final = is_final(state.status)
+    return RunView(
+        status=run_status(state),
+        input=_value(state.input),
+        output=_value(state.result),
+        steps=tuple(steps),
+        sleeps_until=None if final or not state.alarms else _instant(min(alarm.due for alarm in state.alarms)),
+        ticks=sum(isinstance(entry, Tick) for entry in history),
+        revision=revision,
+        host=state.host,
+    )

@@ -1,0 +1,156 @@
+"""A task: a function whose calls from a workflow are recorded."""
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Generic, ParamSpec, Protocol, TypeVar, overload
+
+from aiki.schema import read_signature
+from aiki.task.context import TaskContext
+from aiki.types.duration import Duration, seconds
+from aiki.types.errors import DefinitionError
+from aiki.types.identifiers import RunId
+from aiki.types.names import check_name
+from aiki.types.retry import Retry
+
+__all__ = ["StepContext", "Task"]
+
+Input = TypeVar("Input")
+Output = TypeVar("Output")
+Parameters = ParamSpec("Parameters")
+Returned = TypeVar("Returned")
+
+LEAST_TIMEOUT = 0.001
+
+
+class StepContext(Protocol):
+    """What a task needs of the workflow context that it is run in."""
+
+    async def run_step(
+        self,
+        name: str,
+        payload: bytes,
+        *,
+        body: Callable[[str, int], Awaitable[bytes]] | None,
+        key: str | None,
+        queue: str | None,
+        retry: Retry | None,
+        timeout: float | None,
+    ) -> bytes:
+        """Record a step and answer its result as JSON. With a body it runs in the host: `body(idempotency key, attempt)`."""
+
+
+class Task(Generic[Input, Output, Parameters, Returned]):
+    """Made by `@task`. Called directly it is the plain function; `run` makes the call durable."""
+
+    def __init__(
+        self,
+        function: Callable[Parameters, Returned],
+        *,
+        name: str | None = None,
+        retry: Retry | None = None,
+        timeout: Duration | None = None,
+        queue: str | None = None,
+        local: bool = False,
+        scope: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.name = check_name(name if name is not None else getattr(function, "__name__", None), "task")
+        if retry is not None and not isinstance(retry, Retry):
+            raise DefinitionError(f"task {self.name!r}: retry must be a Retry, for example Retry.fixed(…), not {retry!r}", where="retry")
+        self.function = function
+        self.retry = retry if retry is not None else Retry.never()
+        self.timeout = None if timeout is None else seconds(timeout, f"timeout of task {self.name!r}", least=LEAST_TIMEOUT)
+        self.queue = None if queue is None else check_name(queue, "queue")
+        self.local = local
+        what = f"task {self.name!r}"
+        self._signature = read_signature(function, what, skip=0, most=2, names=scope)
+        self._input = f"input of {what}"
+        self._result = f"result of {what}"
+        self._is_async = inspect.iscoroutinefunction(function)
+        self.__doc__ = function.__doc__
+        self.__wrapped__ = function
+
+    def __call__(self, *args: Parameters.args, **kwargs: Parameters.kwargs) -> Returned:
+        """The plain function: nothing is recorded."""
+        return self.function(*args, **kwargs)
+
+    def __repr__(self) -> str:
+        return f"<task {self.name!r}>"
+
+    @overload
+    async def run(
+        self: "Task[None, Output, Parameters, Returned]",
+        ctx: StepContext,
+        payload: None = None,
+        *,
+        idempotency_key: str | None = None,
+        queue: str | None = None,
+        retry: Retry | None = None,
+        timeout: Duration | None = None,
+        local: bool | None = None,
+    ) -> Output: ...
+
+    @overload
+    async def run(
+        self,
+        ctx: StepContext,
+        payload: Input,
+        *,
+        idempotency_key: str | None = None,
+        queue: str | None = None,
+        retry: Retry | None = None,
+        timeout: Duration | None = None,
+        local: bool | None = None,
+    ) -> Output: ...
+
+    async def run(
+        self,
+        ctx: StepContext,
+        payload: Any = None,
+        *,
+        idempotency_key: str | None = None,
+        queue: str | None = None,
+        retry: Retry | None = None,
+        timeout: Duration | None = None,
+        local: bool | None = None,
+    ) -> Output:
+        """Run the task as a step of a workflow: its recorded result is final and it never runs again.
+
+        With an `idempotency_key`, calls with the same key in one run are one step. `queue`, `retry` and `timeout` (of one attempt) override
+        the task's own. `local`: run in the process that holds the run, with one durable write and no hop, instead of sending it to a task
+        worker. Raises `TaskFailed` when the task failed for good, `PayloadError` when `payload` does not fit.
+        """
+        data = self._signature.payload.encode(payload, self._input)
+        is_local = self.local if local is None else local
+        # A task worker knows the task's own retry and timeout; a host that runs it locally need not have it registered.
+        value = await ctx.run_step(
+            self.name,
+            data,
+            body=self._local_body(ctx, data) if is_local else None,
+            key=idempotency_key,
+            queue=check_name(queue, "queue") if queue is not None else self.queue,
+            retry=self.retry if retry is None and is_local else retry,
+            timeout=(self.timeout if is_local else None)
+            if timeout is None
+            else seconds(timeout, f"timeout of task {self.name!r}", least=LEAST_TIMEOUT),
+        )
+        output: Output = self._signature.result.decode(value, self._result)
+        return output
+
+    def _local_body(self, ctx: StepContext, data: bytes) -> Callable[[str, int], Awaitable[bytes]]:
+        def body(key: str, attempt: int) -> Awaitable[bytes]:
+            return self.execute(data, run_id=getattr(ctx, "run_id", ""), attempt=attempt, key=key)
+
+        return body
+
+    async def execute(self, payload: bytes, *, run_id: str, attempt: int, key: str) -> bytes:
+        """One attempt, as a worker makes it: from JSON to JSON. A plain `def` runs in a thread."""
+        value = self._signature.payload.decode(payload, self._input)
+        arguments: list[Any] = []
+        if self._signature.positional:
+            arguments.append(value)
+        if self._signature.positional == 2:
+            arguments.append(TaskContext(task=self.name, attempt=attempt, run_id=RunId(run_id), idempotency_key=key))
+        call: Callable[..., Any] = self.function
+        result = await call(*arguments) if self._is_async else await asyncio.to_thread(call, *arguments)
+        return self._signature.result.encode(result, self._result)

@@ -1,0 +1,32 @@
+"""What a worker serves."""
+
+from typing import Any, Self
+
+from aiki.task import Task
+from aiki.types.errors import DefinitionError
+from aiki.workflow import Workflow
+
+__all__ = ["Registry"]
+
+
+class Registry:
+    """Workflows and tasks, added one by one. What a workflow calls is not implied: a task runs where it is registered."""
+
+    def __init__(self) -> None:
+        self.workflows: dict[tuple[str, str], Workflow[Any, Any]] = {}
+        self.tasks: dict[str, Task[Any, Any, ..., Any]] = {}
+
+    def add(self, definition: Workflow[Any, Any] | Task[Any, Any, ..., Any]) -> Self:
+        """Serve a workflow's version or a task. Another one of that name is a `DefinitionError`; the same one again is not."""
+        if isinstance(definition, Workflow):
+            key = (definition.name, definition.version)
+            if self.workflows.setdefault(key, definition) is not definition:
+                raise DefinitionError(f"workflow {definition.name!r} version {definition.version!r} is registered twice", where="registry")
+        elif isinstance(definition, Task):
+            if self.tasks.setdefault(definition.name, definition) is not definition:
+                raise DefinitionError(f"task {definition.name!r} is registered twice", where="registry")
+        else:
+            raise DefinitionError(
+                f"only workflows and tasks can be registered, not {definition!r}: is its decorator missing?", where="registry"
+            )
+        return self

@@ -1,0 +1,158 @@
+"""The worker: runs workflows and tasks in your own process."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import platform
+import secrets
+import signal
+import socket
+import time
+from types import TracebackType
+from typing import Self
+
+from aiki.actors import Host, TaskWorker, roster
+from aiki.client import Client
+from aiki.clock import Clock
+from aiki.types.duration import Duration, seconds
+from aiki.types.errors import AikiError, DefinitionError
+from aiki.types.identifiers import WorkerId
+from aiki.types.names import check_name
+from aiki.worker.registry import Registry
+
+__all__ = ["Worker"]
+
+DEFAULT_RETENTION = 7 * 86_400.0
+
+_log = logging.getLogger("aiki.worker")
+
+
+class Worker:
+    """Serves what its `registry` holds. `async with worker:`, or `start` and `stop`, or `run` until SIGTERM.
+
+    `queue`: whose tasks it takes. `max_concurrent_workflow_runs` bounds turns that are going on at a time (waiting runs cost nothing),
+    `max_concurrent_tasks` the task bodies. `retention`: how long a run is kept after its end (None: for ever). `cached_runs`: how many
+    waiting runs are kept in memory.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        *,
+        id: str | None = None,
+        queue: str = "default",
+        max_concurrent_workflow_runs: int = 100,
+        max_concurrent_tasks: int = 100,
+        retention: Duration | None = DEFAULT_RETENTION,
+        cached_runs: int = 5000,
+        clock: Clock | None = None,
+    ) -> None:
+        default_id = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
+        self.id = WorkerId(check_name(id if id is not None else default_id, "worker"))
+        self.queue = check_name(queue, "queue")
+        self.registry = Registry()
+        self._client = client
+        self._max_runs = _positive(max_concurrent_workflow_runs, "max_concurrent_workflow_runs")
+        self._max_tasks = _positive(max_concurrent_tasks, "max_concurrent_tasks")
+        self._host = Host(
+            client.transport,
+            client.subjects,
+            worker_id=self.id,
+            clock=clock,
+            cache_size=cached_runs,
+            max_turns=self._max_runs,
+            retention=None if retention is None else seconds(retention, "retention", least=1.0),
+        )
+        self._tasks: list[TaskWorker] = []
+        self._reporter: asyncio.Task[None] | None = None
+        self._state = "new"
+
+    async def start(self) -> None:
+        """Begin to serve. Raises `StreamMissing` (which names `aiki init`) and `DefinitionError` when nothing is registered."""
+        if self._state != "new":
+            raise DefinitionError(f"worker {self.id!r} was started already; make a new one", where="worker")
+        if not self.registry.workflows and not self.registry.tasks:
+            raise DefinitionError(f"worker {self.id!r} has nothing to serve: worker.registry.add(…) first", where="worker")
+        self._state = "started"
+        await self._host.start(list(self.registry.workflows.values()))
+        slots = asyncio.Semaphore(self._max_tasks)
+        for task in self.registry.tasks.values():
+            worker = TaskWorker(self._host, task, task.queue or self.queue, slots, self._max_tasks)
+            await worker.start()
+            self._tasks.append(worker)
+        self._reporter = asyncio.create_task(self._report(time.time()))
+        _log.info(
+            "worker %s serves %d workflows and %d tasks of queue %r",
+            self.id,
+            len(self.registry.workflows),
+            len(self.registry.tasks),
+            self.queue,
+        )
+
+    async def stop(self, grace: Duration = 10.0) -> None:
+        """Take nothing new, give what runs `grace` to end, and hand the rest over to other workers."""
+        if self._state != "started":
+            return
+        self._state = "stopped"
+        limit = seconds(grace, "grace")
+        if self._reporter is not None:
+            self._reporter.cancel()
+        await asyncio.gather(*(task.drain(limit) for task in self._tasks), return_exceptions=True)
+        await self._host.stop(limit)
+        await asyncio.gather(*(task.stop() for task in self._tasks), return_exceptions=True)
+        with contextlib.suppress(AikiError):
+            await roster.remove(self._client.transport, self._client.subjects, self.id)
+
+    async def run(self, grace: Duration = 10.0) -> None:
+        """Serve until SIGTERM or SIGINT, then stop gracefully; a second signal ends it at once."""
+        loop = asyncio.get_running_loop()
+        ended = asyncio.Event()
+        numbers = (signal.SIGTERM, signal.SIGINT)
+
+        def on_signal() -> None:
+            for number in numbers:
+                loop.remove_signal_handler(number)
+            ended.set()
+
+        for number in numbers:
+            with contextlib.suppress(NotImplementedError):  # Windows
+                loop.add_signal_handler(number, on_signal)
+        await self.start()
+        try:
+            await ended.wait()
+        finally:
+            await self.stop(grace)
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self.stop()
+
+    async def _report(self, started_at: float) -> None:
+        while True:
+            info = roster.WorkerInfo(
+                id=self.id,
+                queue=self.queue,
+                host=socket.gethostname(),
+                started_at=started_at,
+                reported_at=time.time(),
+                workflows=tuple(self.registry.workflows),
+                tasks=tuple(self.registry.tasks),
+                max_runs=self._max_runs,
+                max_tasks=self._max_tasks,
+                python=platform.python_version(),
+            )
+            try:
+                await roster.report(self._client.transport, self._client.subjects, info)
+            except AikiError as error:
+                _log.debug("worker %s could not report: %s", self.id, error)
+            await asyncio.sleep(roster.REPORT_EVERY)
+
+
+def _positive(value: int, what: str) -> int:
+    if type(value) is not int or value < 1:
+        raise DefinitionError(f"{what} must be at least 1, not {value!r}", what=what)
+    return value

@@ -1,0 +1,137 @@
+"""The context of a run: everything durable that workflow code can do."""
+
+import asyncio
+import logging
+import random
+import uuid
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Any, TypeVar, overload
+
+from aiki.journal import Outcome, RunMachine, StepOptions
+from aiki.schema import Schema, content_hash, result_schema, schema_for
+from aiki.types.duration import Duration, seconds
+from aiki.types.errors import TaskFailed, TaskTimedOut
+from aiki.types.identifiers import RunId
+from aiki.types.names import check_name
+from aiki.types.retry import Retry
+from aiki.workflow.logger import RunLogger
+
+__all__ = ["Context"]
+
+Value = TypeVar("Value")
+
+_ANY: Schema[Any] = schema_for(Any, "result of a step")
+
+
+class Context:
+    """Given to a workflow's function. Time, chance and ids come from here, so that they are the same at each replay."""
+
+    def __init__(self, machine: RunMachine) -> None:
+        self._machine = machine
+        self._rng: random.Random | None = None
+        self.logger: logging.LoggerAdapter[logging.Logger] = RunLogger(machine)
+        """Logs with the run's id, and is silent while replaying."""
+
+    @property
+    def run_id(self) -> RunId:
+        """This run's id."""
+        return RunId(self._machine.state.run_id)
+
+    @property
+    def workflow(self) -> str:
+        """The workflow's name."""
+        return self._machine.state.workflow
+
+    @property
+    def version(self) -> str:
+        """The workflow's version."""
+        return self._machine.state.version
+
+    @property
+    def attempt(self) -> int:
+        """Which attempt of the workflow this is; 1 for the first."""
+        return self._machine.state.attempt
+
+    def now(self) -> datetime:
+        """The instant of the present turn, in UTC."""
+        return datetime.fromtimestamp(self._machine.now, UTC)
+
+    @property
+    def rng(self) -> random.Random:
+        """A random generator that gives the same numbers at each replay. Not for secrets."""
+        if self._rng is None:
+            self._rng = random.Random(f"{self.run_id}/{self.attempt}")
+        return self._rng
+
+    def random(self) -> float:
+        """A number from 0 up to 1, the same at each replay."""
+        return self.rng.random()
+
+    def uuid(self) -> uuid.UUID:
+        """A random UUID (version 4), the same at each replay."""
+        return uuid.UUID(int=self.rng.getrandbits(128), version=4)
+
+    async def sleep(self, duration: Duration) -> None:
+        """Sleep durably, from a millisecond to decades. `asyncio.sleep` is just as durable."""
+        await asyncio.sleep(seconds(duration, "the duration of a sleep"))
+
+    @overload
+    async def step(
+        self, name: str, function: Callable[[], Awaitable[Value]], *, retry: Retry | None = None, timeout: Duration | None = None
+    ) -> Value: ...
+    @overload
+    async def step(
+        self, name: str, function: Callable[[], Value], *, retry: Retry | None = None, timeout: Duration | None = None
+    ) -> Value: ...
+
+    async def step(self, name: str, function: Callable[[], Any], *, retry: Retry | None = None, timeout: Duration | None = None) -> Any:
+        """Run a function here, once, and record what it returns (JSON, or the type that its annotation declares).
+
+        A plain function runs in a thread. Its result is what JSON makes of it, also the first time: without an annotation a tuple comes
+        back as a list. Calls with the same name are told apart by their order.
+        """
+        check_name(name, "step")
+        what = f"step {name!r}"
+        schema = _ANY if getattr(function, "__name__", "<lambda>") == "<lambda>" else result_schema(function, what)
+
+        async def body(key: str, attempt: int) -> bytes:
+            if asyncio.iscoroutinefunction(function):
+                value = await function()
+            else:
+                value = await asyncio.to_thread(function)
+                if asyncio.iscoroutine(value):
+                    value = await value
+            return schema.encode(value, f"result of {what}")
+
+        limit = None if timeout is None else seconds(timeout, f"timeout of {what}", least=0.001)
+        data = await self.run_step(name, b"null", body=body, key=None, queue=None, retry=retry, timeout=limit)
+        return schema.decode(data, f"result of {what}")
+
+    async def run_step(
+        self,
+        name: str,
+        payload: bytes,
+        *,
+        body: Callable[[str, int], Awaitable[bytes]] | None,
+        key: str | None,
+        queue: str | None,
+        retry: Retry | None,
+        timeout: float | None,
+    ) -> bytes:
+        """Record a step; for `Task.run` and the like. Raises `TaskFailed` when it failed for good."""
+        machine = self._machine
+        options = StepOptions(queue, retry, timeout, key)
+        content = content_hash(payload) if key is None else ""
+        outcome = await machine.issue("task" if body is None else "local", name, payload, content, options, body)
+        if outcome.error is None:
+            return outcome.value
+        raise _task_error(name, outcome)
+
+
+def _task_error(name: str, outcome: Outcome) -> TaskFailed:
+    error = outcome.error
+    kind = TaskTimedOut if error is not None and error.code == TaskTimedOut.code else TaskFailed
+    attempts = len(outcome.failed) + 1
+    times = "" if attempts == 1 else f" after {attempts} attempts"
+    return kind(f"task {name!r} failed{times}: {error}", task=name, error=error, attempts=attempts)

@@ -1,0 +1,37 @@
+"""The `@workflow` decorator."""
+
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol, TypeVar, overload
+
+from aiki.types.retry import Retry
+from aiki.workflow.context import Context
+from aiki.workflow.definition import Workflow
+
+__all__ = ["WorkflowDecorator", "workflow"]
+
+Input = TypeVar("Input")
+Output = TypeVar("Output")
+
+
+class WorkflowDecorator(Protocol):
+    """What `workflow(...)` returns: turns an `async def` into a `Workflow`."""
+
+    @overload
+    def __call__(self, function: Callable[[Context], Awaitable[Output]], /) -> Workflow[None, Output]: ...
+    @overload
+    def __call__(self, function: Callable[[Context, Input], Awaitable[Output]], /) -> Workflow[Input, Output]: ...
+
+
+def workflow(*, name: str | None = None, version: str = "1.0.0", retry: Retry | None = None) -> WorkflowDecorator:
+    """Declare a workflow: `@workflow(name="order", version="1.0.0")` above an `async def order(ctx: Context, order: Order) -> Receipt`.
+
+    `name` defaults to the function's. A run stays with the version that it began with. `retry`: begin again when the code raises; completed
+    steps are kept, failed ones run again. Raises `DefinitionError` when the declaration cannot work.
+    """
+    scope = sys._getframe(1).f_locals
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        return Workflow(function, name=name, version=version, retry=retry, scope=scope)
+
+    return decorate

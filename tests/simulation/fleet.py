@@ -1,0 +1,162 @@
+"""A simulated fleet: workers as processes that can die at any instant, on the in-memory transport and virtual time, under a seed."""
+
+import asyncio
+import contextvars
+import random
+from collections import Counter
+from collections.abc import Coroutine
+from typing import Any
+
+from aiki.actors import init
+from aiki.clock import VirtualClock, VirtualTimeLoop
+from aiki.journal import RecordedStep, decode_entries, decode_state
+from aiki.sdk import Client, Task, TaskContext, Worker, Workflow
+from aiki.transport import Ack, Faults, Headers, MemoryServer
+from aiki.types.states import is_final
+
+__all__ = ["Fleet"]
+
+SLACK = 1.0
+"""Seconds between a host's reading of a run and the beginning of a body: a step recorded by another host in between does run twice."""
+
+_process: contextvars.ContextVar["Process | None"] = contextvars.ContextVar("process", default=None)
+
+
+class Process:
+    """A worker, and every asyncio task that it has started: killing it ends them all between two awaits."""
+
+    def __init__(self, fleet: "Fleet", number: int) -> None:
+        self.fleet = fleet
+        self.number = number
+        self.tasks: set[asyncio.Task[Any]] = set()
+        self.transport = fleet.server.connect(f"worker-{number}")
+        self.worker: Worker | None = None
+
+    async def start(self) -> None:
+        """Boot; the boot itself may be hit by faults, then it is tried again, as a supervisor of processes would."""
+        client = Client(self.transport)
+        while True:
+            worker = Worker(client, id=f"worker-{self.number}", clock=self.fleet.clock, cached_runs=self.fleet.cached_runs)
+            for definition in self.fleet.definitions:
+                worker.registry.add(definition)
+            try:
+                await worker.start()
+            except Exception:
+                continue
+            self.worker = worker
+            return
+
+    def kill(self) -> None:
+        """SIGKILL: nothing of this process happens any more."""
+        self.transport.crash()
+        if self.worker is not None:
+            self.worker._host.watchdog.stop()
+            for activation in self.worker._host._cache.clear():
+                activation.evict()  # a dead process' memory makes no noise
+        for task in list(self.tasks):
+            task.cancel()
+
+
+class Fleet:
+    """A server, workers that die and are replaced, and an observer who sees every commit and checks what must never be broken."""
+
+    def __init__(
+        self,
+        clock: VirtualClock,
+        seed: int,
+        definitions: list[Workflow[Any, Any] | Task[Any, Any, ..., Any]],
+        *,
+        faults: Faults,
+        workers: int,
+        cached_runs: int = 5000,
+    ) -> None:
+        self.clock = clock
+        self.chance = random.Random(seed)
+        self.definitions = definitions
+        self.cached_runs = cached_runs
+        self.server = MemoryServer(clock, faults=faults, seed=seed)
+        self.processes: list[Process] = []
+        self.workers = workers
+        self.recorded: dict[tuple[str, str, int], tuple[float, bytes]] = {}
+        self.bodies: Counter[str] = Counter()
+        self.repeated: list[str] = []
+        self.results: dict[str, str] = {}
+        self.commits = 0
+        self._numbers = 0
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualTimeLoop)
+        loop.set_task_factory(_owned_task)  # type: ignore[arg-type]
+
+    async def start(self) -> None:
+        """Create the streams, start the observer and the workers."""
+        faults, self.server.faults = self.server.faults, Faults()
+        await init(self.server.connect("operator"))
+        self._watch_store()
+        self.server.faults = faults
+        for _ in range(self.workers):
+            await self.add()
+
+    async def add(self) -> Process:
+        """Start another worker process."""
+        self._numbers += 1
+        process = Process(self, self._numbers)
+        self.processes.append(process)
+        token = _process.set(process)
+        try:
+            asyncio.ensure_future(process.start())
+        finally:
+            _process.reset(token)
+        return process
+
+    async def replace(self, process: Process, after: float) -> None:
+        """Kill a process; another takes its place later."""
+        self.processes.remove(process)
+        process.kill()
+        await asyncio.sleep(after)
+        await self.add()
+
+    def began(self, task: str, context: TaskContext) -> None:
+        """To be called by each body as it begins: a step that was recorded a while ago must not begin again."""
+        self.bodies[task] += 1
+        key = context.idempotency_key
+        _, address, ordinal = key.split("/") if "/" in key else ("", f"{task}!{key}", "0")
+        known = self.recorded.get((context.run_id, address, int(ordinal)))
+        if known is not None and self.clock.now() - known[0] > SLACK:
+            self.repeated.append(f"{key}: recorded {self.clock.now() - known[0]:.3f} s before its body began again")
+
+    def _watch_store(self) -> None:
+        store = self.server.store
+
+        def spy(subject: str, data: bytes, headers: Headers) -> Ack:
+            ack = store(subject, data, headers)
+            if subject.startswith("$KV.aiki-runs-default.") and subject.count(".") == 2:
+                self._committed(data)
+            return ack
+
+        self.server.store = spy  # type: ignore[method-assign]
+
+    def _committed(self, data: bytes) -> None:
+        """Every commit: what was recorded stays, nothing is recorded twice, what has ended stays ended."""
+        state = decode_state(data)
+        assert state.run_id not in self.results, f"run {state.run_id} was written after its end"
+        if is_final(state.status):
+            self.results[state.run_id] = state.status
+        self.commits += 1
+        steps: Counter[tuple[str, int]] = Counter()
+        for entry in decode_entries(state.entries):
+            if isinstance(entry, RecordedStep):
+                steps[entry.address, entry.ordinal] += 1
+                key = (state.run_id, entry.address, entry.ordinal)
+                before = self.recorded.setdefault(key, (self.clock.now(), entry.value))
+                assert before[1] == entry.value, f"{key}: a recorded step changed from {before[1]!r} to {entry.value!r}"
+        twice = [step for step, count in steps.items() if count > 1]
+        assert not twice, f"run {state.run_id}: recorded twice: {twice}"
+
+
+def _owned_task(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Any], **options: Any) -> asyncio.Task[Any]:
+    task: asyncio.Task[Any] = asyncio.Task(coroutine, loop=loop, **options)
+    process = _process.get()
+    if process is not None:
+        process.tasks.add(task)
+        task.add_done_callback(process.tasks.discard)
+    return task

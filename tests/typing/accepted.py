@@ -1,0 +1,129 @@
+"""What must type-check, and to what: this file is checked by mypy and pyright, and never run."""
+
+import asyncio
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TypedDict, assert_type
+from uuid import uuid4
+
+import msgspec
+from pydantic import BaseModel
+
+from aiki.sdk import Client, Context, Retry, TaskContext, Trigger, Worker, event, task, workflow
+from aiki.types import RunId
+
+
+class Payment(msgspec.Struct):
+    order_id: str
+    amount: int
+
+
+class Receipt(msgspec.Struct):
+    payment_id: str
+
+
+class Order(BaseModel):
+    id: str
+    amount: int
+
+
+@dataclass
+class Parcel:
+    weight: float
+
+
+class Label(TypedDict):
+    text: str
+
+
+@task(
+    name="charge",
+    retry=Retry.exponential(max_attempts=5, base_delay=timedelta(seconds=1), max_delay=timedelta(seconds=30)),
+    timeout=timedelta(seconds=20),
+)
+async def charge(payment: Payment) -> Receipt:
+    return Receipt(payment.order_id)
+
+
+@task(name="ship", heartbeat=timedelta(seconds=5))
+async def ship(order: Order, task: TaskContext) -> str:
+    task.heartbeat({"done": 3})
+    return f"{order.id} {task.attempt}"
+
+
+@task(name="weigh", retry=Retry.never())
+def weigh(parcel: Parcel) -> float:
+    return parcel.weight
+
+
+@task(name="label")
+async def label(parcel: Parcel) -> Label:
+    return {"text": str(parcel.weight)}
+
+
+@task(name="forget")
+async def forget(order_id: str) -> None: ...
+
+
+paid = event("paid", Payment)
+
+
+@workflow(name="invoice", version="1.0.0")
+async def invoice(ctx: Context, order: Order) -> int:
+    return order.amount
+
+
+@workflow(name="order", version="1.0.0", timeout=timedelta(days=30), retry=Retry.fixed(max_attempts=3, delay=timedelta(seconds=5)))
+async def order(ctx: Context, order: Order) -> Receipt:
+    receipt = await charge.run(ctx, Payment(order.id, order.amount), idempotency_key=order.id)
+    assert_type(receipt, Receipt)
+    assert_type(await ship.run(ctx, order), str)
+    assert_type(await weigh.run(ctx, Parcel(1.5)), float)
+    assert_type(await label.run(ctx, Parcel(1.5)), Label)
+    await forget.run(ctx, order.id)
+
+    amount, text = await asyncio.gather(invoice.run(ctx, order), ship.run(ctx, order))
+    assert_type(amount, int)
+    assert_type(text, str)
+    await invoice.start(ctx, order, idempotency_key=f"invoice-{order.id}")
+
+    assert_type(await ctx.wait_for(paid, timeout=timedelta(days=14)), Payment)
+    assert_type(await ctx.step("plain", lambda: str(uuid4())), str)
+    assert_type(await ctx.step("async", count), int)
+    await ctx.sleep(timedelta(days=1))
+    await ctx.publish({"progress": 80})
+    assert_type(ctx.run_id, RunId)
+    assert_type(ctx.attempt, int)
+    return receipt
+
+
+async def count() -> int:
+    return 1
+
+
+async def direct() -> None:
+    """A decorated function still is the function."""
+    assert_type(await charge(Payment("1", 1)), Receipt)
+    assert_type(weigh(Parcel(1.5)), float)
+
+
+async def outside() -> None:
+    async with await Client.connect("nats://127.0.0.1:4222", region="eu") as client:
+        handle = await order.enqueue(client, Order(id="1", amount=1), idempotency_key="order-1", on_conflict="return_existing")
+        assert_type(handle.id, RunId)
+        assert_type(await handle.wait_for_completion(timeout=timedelta(seconds=5)), Receipt)
+        assert_type(await handle.wait_for_completion(), Receipt)
+        status = await handle.get_status()
+        assert_type(status.id, RunId)
+        await handle.send(paid, Payment("1", 1), idempotency_key="event-1")
+        await handle.cancel("why")
+        assert_type(await order.handle(client, handle.id).wait_for_completion(), Receipt)
+
+        await order.enqueue(client, Order(id="1", amount=1), trigger=Trigger.after(timedelta(minutes=5)))
+        later = await invoice.enqueue(client, Order(id="1", amount=1), trigger=Trigger.at(datetime.now(UTC)))
+        assert_type(await later.wait_for_completion(), int)
+
+        worker = Worker(client, id="worker-1", queue="default", max_concurrent_workflow_runs=100, max_concurrent_tasks=100)
+        worker.registry.add(order).add(invoice).add(charge).add(weigh)
+        async with worker:
+            await worker.stop(grace=timedelta(seconds=10))

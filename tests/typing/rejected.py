@@ -1,0 +1,86 @@
+"""What must not type-check. Both checkers must report every line marked `# E:`, with that text (in any case), and no other line."""
+
+from datetime import timedelta
+
+import msgspec
+
+from aiki.sdk import Client, Context, TaskContext, Worker, event, task, workflow
+
+
+class Payment(msgspec.Struct):
+    order_id: str
+
+
+class Receipt(msgspec.Struct):
+    payment_id: str
+
+
+class Order(msgspec.Struct):
+    id: str
+
+
+@task(name="charge")
+async def charge(payment: Payment) -> Receipt:
+    return Receipt(payment.order_id)
+
+
+@task(name="ship")
+def ship(order: Order, task: TaskContext) -> str:
+    return order.id
+
+
+@workflow(name="order", version="1.0.0")
+async def order(ctx: Context, order: Order) -> Receipt:
+    return await charge.run(ctx, Payment(order.id))
+
+
+paid = event("paid", Payment)
+
+
+async def three(a: int, b: int, c: int) -> int:
+    return a + b + c
+
+
+async def no_context(order: Order) -> str:
+    return order.id
+
+
+def not_async(ctx: Context, order: Order) -> str:
+    return order.id
+
+
+async def definitions() -> None:
+    task(name="three")(three)  # E: int
+    task(name="retry", retry=3)(charge)  # E: retry
+    task(name="timeout", timeout=20)(charge)  # E: timedelta
+    task(version="1.0.0")  # E: version
+    workflow(name="no-version")  # E: version
+    workflow(name="no-context", version="1.0.0")(no_context)  # E: Context
+    workflow(name="not-async", version="1.0.0")(not_async)  # E: str
+
+
+async def inside(ctx: Context) -> None:
+    await charge.run(ctx, Order("1"))  # E: Payment
+    await charge.run(ctx)  # E: argument
+    await charge.run(Payment("1"))  # E: argument
+    await charge.run(ctx, Payment("1"), idempotency_key=1)  # E: str
+    await charge(Order("1"))  # E: Payment
+    order_: Order = await charge.run(ctx, Payment("1"))  # E: Receipt
+    number: int = await ship.run(ctx, Order("1"))  # E: str
+    await order.run(ctx, Payment("1"))  # E: Order
+    await order.start(ctx, Payment("1"))  # E: Order
+    receipt: Receipt = await ctx.wait_for(paid)  # E: Payment
+    await ctx.wait_for(Payment)  # E: Payment
+    await ctx.sleep("a day")  # E: timedelta
+    text: str = await ctx.step("pick", lambda: 1)  # E: int
+
+
+async def outside(client: Client) -> None:
+    await order.enqueue(client, Payment("1"))  # E: Order
+    await order.enqueue(client)  # E: argument
+    await order.enqueue(client, Order("1"), on_conflict="ignore")  # E: ignore
+    await order.enqueue(client, Order("1"), trigger=timedelta(minutes=5))  # E: Trigger
+    handle = await order.enqueue(client, Order("1"))
+    text: str = await handle.wait_for_completion()  # E: Receipt
+    await handle.send(paid, Order("1"))  # E: send
+    Worker(client).registry.add(three)  # E: argument
