@@ -53,7 +53,7 @@ async def chaos(clock: VirtualClock, seed: int) -> list[object]:
     await asyncio.sleep(1)
     workers[1].reconnect()
     server.faults = None
-    while await calm.backlog("WORK", "c") != (0, 0):
+    while await calm.backlog("WORK", "c") != (0, 0):  # noqa: ASYNC110
         await asyncio.sleep(1)
     assert len(done) == 30
     assert await calm.subjects("WORK", ">") == []
@@ -61,11 +61,12 @@ async def chaos(clock: VirtualClock, seed: int) -> list[object]:
 
 
 def test_nothing_acknowledged_is_lost_and_a_seed_decides_everything() -> None:
+    def play(seed: int) -> list[object]:
+        return run_virtual(lambda clock: chaos(clock, seed))
+
     for seed in range(20):
-        first = run_virtual(lambda clock, seed=seed: chaos(clock, seed))  # type: ignore[misc]
-        again = run_virtual(lambda clock, seed=seed: chaos(clock, seed))  # type: ignore[misc]
-        assert first == again
-    assert first != run_virtual(lambda clock: chaos(clock, 999))
+        assert play(seed) == play(seed)
+    assert play(1) != play(2)
 
 
 def test_an_unknown_outcome_may_be_either() -> None:
