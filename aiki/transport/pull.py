@@ -156,7 +156,7 @@ class JetStreamConsumption:
             self._heard = self._loop.time()
         delivery = JetStreamDelivery(subject, reply, block, data, self._exchange.settle, self._freed)
         self._outstanding += 1
-        if self._outstanding > self._window:
+        if self._stopped or self._outstanding > self._window:
             delivery.nak()
             return
         try:

@@ -48,8 +48,8 @@ async def test_pulls_subscriptions_and_writes_live_on(server: EmbeddedNats, tran
     consumption = await transport.consume("WORK", "c", deliveries, window=10)
     await transport.subscribe("hello", messages)
     await transport.publish("work.job.1", b"")
-    held = await deliveries.next()
-    for _ in range(2):
+    (await deliveries.next()).ack()
+    for turn in range(2):
         back.clear()
         await server.kill()
         await server.restart()
@@ -57,11 +57,14 @@ async def test_pulls_subscriptions_and_writes_live_on(server: EmbeddedNats, tran
         began = time.monotonic()
         transport.send("hello", b"")
         await messages.next()
-        await transport.publish("work.job.2", b"")
-        (await deliveries.next()).ack()
+        await transport.publish(f"work.job.again{turn}", b"")
+        # A killed server may have forgotten acks and deliver older jobs again.
+        subject = ""
+        while subject != f"work.job.again{turn}":
+            delivery = await deliveries.next()
+            delivery.ack()
+            subject = delivery.subject
         assert time.monotonic() - began < 2
-    assert consumption.outstanding == 1
-    held.ack()
     assert consumption.outstanding == 0
 
 
