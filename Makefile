@@ -60,8 +60,8 @@ test-long: lint ## all tests, the long ones too
 demo: setup ## the example `audit`, with a worker killed half-way
 	$(BIN)/python -m examples.audit $(ARGS)
 
-bench: setup ## the benchmarks, e.g. ARGS='W1 --mode local'
-	$(BIN)/python -m benchmarks $(ARGS)
+bench: setup ## the benchmarks beside the peers, or e.g. ARGS='W1 --mode local'
+	$(BIN)/python -m benchmarks $(or $(ARGS),compare)
 
 changes: setup ## show what the next release's notes would say
 	$(BIN)/towncrier build --draft

@@ -32,7 +32,7 @@ from aiki.journal import Operation, RunMachine, RunState, StepId, decode_state, 
 from aiki.kv import RunStore
 from aiki.types.errors import Conflict, NotConnected, PayloadTooLarge
 from aiki.types.failure import ErrorInfo
-from aiki.types.messages import Mail, Start, StepFailedOnce, StepResult
+from aiki.types.messages import Mail, Resume, Start, StepFailedOnce, StepResult, Wake
 from aiki.types.states import is_final
 
 __all__ = ["Activation", "ActivationHost"]
@@ -93,7 +93,7 @@ class Activation:
         self._committed = 0
         self._sent: set[int] = set()
         self._inherited = False
-        self._unread = False
+        self._current = False
         self._doubtful = redelivered
         self._local: dict[StepId, asyncio.Task[None]] = {}
         self._driver: asyncio.Task[None] | None = None
@@ -190,7 +190,10 @@ class Activation:
             try:
                 await self._write_and_send(machine, now)
             except Conflict:
+                # What was taken up on the view that proved stale is judged anew.
                 self._drop_machine()
+                self._batch[:0] = self._held
+                self._held.clear()
                 overtaken = True
                 continue
             except PayloadTooLarge as error:
@@ -198,20 +201,20 @@ class Activation:
                 self._drop_machine()
                 failure = error
                 continue
-            overtaken = False
+            overtaken = self._current = False
             if machine.restart:
                 self._drop_machine()
             elif is_final(machine.state.status):
                 self._end(machine)
                 return
             elif self._inbox:
-                self._release_all_but_one()
+                self._release_early()
             else:
                 due = machine.deadline()
                 if not self._local and (due is None or due - now > NEAR):
                     self._settle_all()
                     return
-                self._release_all_but_one()
+                self._release_early()
                 await self._wait(due)
 
     def _apply(self, machine: RunMachine, now: float, failure: PayloadTooLarge | None) -> None:
@@ -228,13 +231,13 @@ class Activation:
 
     async def _write_and_send(self, machine: RunMachine, now: float) -> None:
         ready = machine.take_local()
-        if ready and self._unread:
-            await self._check_new()
         due = machine.deadline()
         if due is not None and not ready and not self._local and due - now > NEAR:
             machine.arm()
         if machine.dirty:
             await self._commit(machine, now)
+        elif not self._current and (ready or any(envelope.durable for envelope in self._batch)):
+            await self._verify()
         for envelope in self._batch:
             if envelope.durable:
                 self._held.append(envelope)
@@ -272,10 +275,11 @@ class Activation:
     async def _load(self) -> RunMachine | None:
         """Read the run and replay it, or begin it; None when there is nothing (more) to do."""
         start = next((e.message for e in self._batch if isinstance(e.message, Start)), None)
-        # What a first delivery starts is most likely new: its state is not read before that matters (`_is_new`).
-        self._unread = start is not None and not self._doubtful
+        # What a first delivery starts is most likely new: its state is not read before that matters (`_verify`).
+        guess = start is not None and not self._doubtful
         self._doubtful = True
-        stored = None if self._unread else await self._host.store.read(self.run_id)
+        stored = None if guess else await self._host.store.read(self.run_id)
+        self._current = not guess
         if stored is None:
             if start is None:
                 _log.warning("run %s does not exist (any more): its message is dropped", self.run_id)
@@ -297,11 +301,15 @@ class Activation:
         self._machine = machine
         return machine
 
-    async def _check_new(self) -> None:
-        """Before the first body runs: a run that exists already may have recorded this very step."""
-        if await self._host.store.read(self.run_id) is not None:
-            raise Conflict(f"run {self.run_id} exists already", subject=self.run_id)
-        self._unread = False
+    async def _verify(self) -> None:
+        """`Conflict` unless the state that we hold is the newest.
+
+        What changes nothing is proved by no compare-and-set. A message that means nothing to an old state may mean something to the newest one, and
+        a step that waits in an old state may be recorded in the newest one: neither may be settled or begun on a stale view.
+        """
+        stored = await self._host.store.read(self.run_id)
+        if (0 if stored is None else stored.revision) != self._revision:
+            raise Conflict(f"run {self.run_id} was changed by another host", subject=self.run_id)
 
     def _new_state(self, start: Start) -> RunState:
         now = self._host.now()
@@ -334,7 +342,6 @@ class Activation:
         ttl = host.retention if final else None
         self._revision = await host.store.commit(self.run_id, value, self._revision, state=state.status, operation=operation, ttl=ttl)
         machine.dirty = False
-        self._unread = False
         self._committed = len(state.entries)
         self._sent.clear()
         if ttl is not None and state.sealed:
@@ -364,10 +371,21 @@ class Activation:
 
     # -- ends
 
-    def _release_all_but_one(self) -> None:
-        """What is committed and sent is done; one message stays behind the turn."""
-        while len(self._held) > 1:
-            self._held.pop().done()
+    def _release_early(self) -> None:
+        """What is committed and sent is done, but for the message that stands behind the turn.
+
+        That one may be here more than once, redelivered or by way of the mailbox, and to settle any copy could take it away: all copies are kept.
+        """
+        if len(self._held) < 2:
+            return
+        anchor = _identity(self._held[0].message)
+        kept = []
+        for envelope in self._held:
+            if (identity := _identity(envelope.message)) is None or identity == anchor:
+                kept.append(envelope)
+            else:
+                envelope.done()
+        self._held = kept
 
     def _refuse_all(self, delay: float) -> None:
         for envelope in (*self._held, *self._batch):
@@ -440,6 +458,15 @@ class Activation:
             )
         self._local.pop(operation.id, None)
         self.deliver(LocalEnvelope(message))
+
+
+def _identity(message: Mail) -> tuple[object, ...] | None:
+    """Equal for messages that may stand on the same durable one; None for those that take the place of another."""
+    if isinstance(message, StepResult | StepFailedOnce):
+        return (message.address, message.ordinal, message.serial)
+    if isinstance(message, Wake):
+        return ("wake", message.serial)
+    return None if isinstance(message, Resume) else ("start",)
 
 
 def _size(entries: Sequence[msgspec.Raw]) -> int:

@@ -18,7 +18,7 @@ from aiki.actors.host import Host
 from aiki.journal import decode_state
 from aiki.transport.port import Consumption, Delivery, Message
 from aiki.types.errors import NoResponders, NotConnected, OutcomeUnknown, RequestTimeout
-from aiki.types.messages import Dispatch, Mail, StepFailedOnce, StepResult, decode_dispatch, encode
+from aiki.types.messages import Dispatch, Mail, Resume, StepFailedOnce, StepResult, decode_dispatch, encode
 from aiki.types.states import is_final
 
 __all__ = ["TaskWorker"]
@@ -84,7 +84,8 @@ class TaskWorker:
             return
         try:
             if self._doubtful(delivery) and await self._is_answered(dispatch):
-                delivery.ack()
+                # Whoever recorded the outcome may have died in the very turn that this dispatch stands behind.
+                await self._mail(dispatch, Resume("a dispatch was answered, but not acknowledged"), "resume", delivery)
                 return
             async with self._slots:
                 message = await self._run(dispatch, delivery)
@@ -150,13 +151,16 @@ class TaskWorker:
         elif await self._ask_host(dispatch, message, delivery):
             delivery.ack()
             return
+        await self._mail(dispatch, message, "result" if isinstance(message, StepResult) else "failed", delivery)
+
+    async def _mail(self, dispatch: Dispatch, message: Mail, kind: str, delivery: Delivery) -> None:
+        """Put a message into the run's mailbox, which then is what stands behind it, and settle the dispatch."""
         data = encode(message)
-        kind = "result" if isinstance(message, StepResult) else "failed"
         message_id = f"{dispatch.run_id}/{dispatch.serial}/{kind}"
         delay = RETRY_FIRST
         while True:
             try:
-                await host.transport.publish(dispatch.mailbox, data, message_id=message_id)
+                await self._host.transport.publish(dispatch.mailbox, data, message_id=message_id)
                 break
             except OutcomeUnknown:
                 await asyncio.sleep(delay)

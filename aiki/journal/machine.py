@@ -36,7 +36,7 @@ from aiki.journal.state import (
 from aiki.journal.suspension import RunEvicted
 from aiki.types.errors import IdempotencyConflict, NonDeterminismError, WorkflowStuck
 from aiki.types.failure import ErrorInfo
-from aiki.types.messages import Mail, Start, StepFailedOnce, StepResult, Wake
+from aiki.types.messages import Mail, Resume, Start, StepFailedOnce, StepResult, Wake
 from aiki.types.retry import Retry
 from aiki.types.states import State, is_final
 
@@ -106,7 +106,7 @@ class RunMachine:
                 self._postpone(message, now)
             case Wake():
                 self._wake(message, now)
-            case Start():
+            case Start() | Resume():
                 pass
 
     def advance(self, now: float) -> None:

@@ -15,6 +15,7 @@ __all__ = [
     "Dispatch",
     "Ended",
     "Mail",
+    "Resume",
     "Start",
     "StepFailedOnce",
     "StepResult",
@@ -89,6 +90,12 @@ class Wake(_Wire, frozen=True, tag="wake"):
     due: float
 
 
+class Resume(_Wire, frozen=True, tag="resume"):
+    """Go on if there is anything to go on with: what stood behind the run's last turn is about to be acknowledged by somebody else."""
+
+    reason: str = ""
+
+
 class Ended(_Wire, frozen=True, tag="ended"):
     """A run has ended: `status` is its final state."""
 
@@ -98,7 +105,7 @@ class Ended(_Wire, frozen=True, tag="ended"):
     error: ErrorInfo | None
 
 
-Mail = Start | StepResult | StepFailedOnce | Wake
+Mail = Start | StepResult | StepFailedOnce | Wake | Resume
 
 
 class Dispatch(_Wire, frozen=True, tag="task"):

@@ -29,7 +29,9 @@ class Process:
         self.fleet = fleet
         self.number = number
         self.tasks: set[asyncio.Task[Any]] = set()
+        token = _process.set(self)
         self.transport = fleet.server.connect(f"worker-{number}")
+        _process.reset(token)
         self.worker: Worker | None = None
 
     async def start(self) -> None:

@@ -7,11 +7,11 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.simulation.fleet import Fleet
 
 from aiki.clock import VirtualClock, run_virtual
 from aiki.sdk import Client, Context, Retry, TaskContext, task, workflow
 from aiki.transport import Faults
+from tests.simulation.fleet import Fleet
 
 SEEDS = int(os.environ.get("AIKI_SEEDS", "40"))
 LONG_SEEDS = int(os.environ.get("AIKI_LONG_SEEDS", "1500"))

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import contextvars
 import logging
 import math
 from collections.abc import Callable
@@ -41,6 +42,7 @@ class MemoryTransport:
         self._subscriptions: dict[MemorySubscription, None] = {}
         self._consumptions: dict[MemoryConsumption, None] = {}
         self._handlers: list[Callable[[], None]] = []
+        self._context = contextvars.copy_context()
 
     # What tests do to a connection.
 
@@ -277,8 +279,9 @@ class MemoryTransport:
         return await self._exchange.call(work, self._timeout)
 
     def _guard(self, receive: Callable[..., None], args: tuple[object, ...]) -> None:
+        # As over a wire: what is called here knows nothing of the sender's context.
         try:
-            receive(*args)
+            self._context.copy().run(receive, *args)
         except Exception:
             self.handler_failed()
 

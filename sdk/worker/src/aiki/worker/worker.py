@@ -75,12 +75,16 @@ class Worker:
         if not self.registry.workflows and not self.registry.tasks:
             raise DefinitionError(f"worker {self.id!r} has nothing to serve: worker.registry.add(…) first", where="worker")
         self._state = "started"
-        await self._host.start(list(self.registry.workflows.values()))
-        slots = asyncio.Semaphore(self._max_tasks)
-        for task in self.registry.tasks.values():
-            worker = TaskWorker(self._host, task, task.queue or self.queue, slots, self._max_tasks)
-            await worker.start()
-            self._tasks.append(worker)
+        try:
+            await self._host.start(list(self.registry.workflows.values()))
+            slots = asyncio.Semaphore(self._max_tasks)
+            for task in self.registry.tasks.values():
+                worker = TaskWorker(self._host, task, task.queue or self.queue, slots, self._max_tasks)
+                self._tasks.append(worker)
+                await worker.start()
+        except BaseException:
+            await self.stop(0.0)
+            raise
         self._reporter = asyncio.create_task(self._report(time.time()))
         _log.info(
             "worker %s serves %d workflows and %d tasks of queue %r",

@@ -1,0 +1,1 @@
+"""Benchmarks: the same workloads on Aiki and on other durable engines, `python -m benchmarks W1`."""

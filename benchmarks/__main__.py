@@ -1,0 +1,44 @@
+"""`python -m benchmarks W1 …` · `python -m benchmarks compare W1 W2 …` · `python -m benchmarks peers install`."""
+
+import subprocess
+import sys
+from collections.abc import Sequence
+
+from benchmarks.arguments import parse
+from benchmarks.loop import run
+from benchmarks.peers.catalogue import PEERS
+from benchmarks.peers.home import MissingPeer
+from benchmarks.workloads.registry import UnknownWorkload
+
+
+def main(words: Sequence[str]) -> int:
+    """Do what the words say; the exit status."""
+    try:
+        if words[:1] == ["compare"]:
+            from benchmarks.compare import compare
+
+            return compare(words[1:])
+        if words[:1] == ["peers"]:
+            from benchmarks.peers.install import install
+
+            return install(words[1:])
+        return single(words)
+    except (UnknownWorkload, MissingPeer) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def single(words: Sequence[str]) -> int:
+    """One run. A peer's is handed to the Python of that peer's own environment."""
+    options = parse(words)
+    if options.engine != "aiki":
+        return subprocess.call(PEERS[options.engine].command(words), env=PEERS[options.engine].environment())
+    from benchmarks.execute import execute
+    from benchmarks.ours import Aiki
+
+    print(run(execute(options, Aiki)), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,1 @@
+"""Other durable engines on the same workloads, each in an environment of its own."""

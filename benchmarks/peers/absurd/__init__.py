@@ -1,0 +1,1 @@
+"""Absurd: workflows in PostgreSQL functions, fetched by polling workers."""

@@ -1,0 +1,5 @@
+"""The region that benchmarks live in."""
+
+__all__ = ["REGION"]
+
+REGION = "bench"

@@ -1,0 +1,1 @@
+"""The workloads: one per file, the same for every engine."""

@@ -1,0 +1,58 @@
+"""The benchmarks' command line still works: one valid line of JSON each. What it says about speed is nobody's business here."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+HEAD = {"w", "engine", "mode", "durability", "workers", "conc", "n", "steps", "load", "python"}
+COSTS = {"durable_writes", "durable_writes_per_run", "bytes_written", "cpu_ms_per_run", "pss_mb"}
+
+
+def benchmark(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "benchmarks", *words], cwd=ROOT, capture_output=True, text=True, timeout=50, check=False)
+
+
+def figures(*words: str) -> dict[str, Any]:
+    done = benchmark(*words)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert len(lines) == 1
+    answer: dict[str, Any] = json.loads(lines[0])
+    return answer
+
+
+@pytest.mark.parametrize("mode", ["local", "remote"])
+def test_throughput(mode: str) -> None:
+    line = figures("W1", "--workflows", "10", "--steps", "3", "--mode", mode, "--durability", "fsync")
+    assert line.keys() >= HEAD | COSTS | {"secs", "wf_s", "steps_s"}
+    assert (line["w"], line["engine"], line["mode"], line["durability"], line["n"]) == ("W1", "aiki", mode, "fsync", 10)
+    assert line["durable_writes"] >= 10 * (3 if mode == "local" else 6)
+
+
+@pytest.mark.parametrize("mode", ["local", "remote"])
+def test_crash(mode: str) -> None:
+    line = figures("W5", "--runs", "3", "--steps", "4", "--mode", mode)
+    assert line.keys() >= HEAD | {"recover_s", "started_more_than_once", "finished_more_than_once", "recorded_at_kill"}
+    assert line["recorded_at_kill"] > 0
+    assert (line["recorded_more_than_once"], line["never_finished"], line["lost"]) == (0, 0, 0)
+
+
+def test_an_unknown_workload_is_refused_with_the_ones_there_are() -> None:
+    done = benchmark("W9")
+    assert done.returncode == 2
+    assert "there is no workload 'W9'" in done.stderr
+    assert "W1 (throughput)" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_peer_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PEERS_HOME", str(tmp_path))
+    done = benchmark("W1", "--engine", "restate")
+    assert done.returncode == 2
+    assert "python -m benchmarks peers install restate" in done.stderr
+    assert "Traceback" not in done.stderr
