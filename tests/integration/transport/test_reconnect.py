@@ -3,6 +3,8 @@
 import asyncio
 import json
 import logging
+import os
+import signal
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -226,3 +228,30 @@ async def test_an_old_server_is_refused(server: EmbeddedNats, monkeypatch: pytes
     with pytest.raises(ServerTooOld) as caught:
         await JetStreamTransport.connect(server.url)
     assert caught.value.required == "99.0.0"
+
+
+async def test_a_consumer_that_was_deleted_is_pulled_from_again_once_it_is_back(transport: JetStreamTransport) -> None:
+    deliveries: Inbox[Delivery] = Inbox()
+    await transport.consume("WORK", "c", deliveries, window=10)
+    await transport.publish("work.job.0", b"")
+    (await deliveries.next()).ack()
+    assert b'"success":true' in (await transport.request("$JS.API.CONSUMER.DELETE.WORK.c", b"")).data
+    await transport.publish("work.job.1", b"")
+    assert await transport.ensure_consumer(CONSUMER) == "created"
+    (await deliveries.next()).ack()
+
+
+async def test_a_frozen_server_costs_no_more_than_the_time_out(server: EmbeddedNats, transport: JetStreamTransport) -> None:
+    deliveries: Inbox[Delivery] = Inbox()
+    await transport.consume("WORK", "c", deliveries, window=10)
+    assert server.pid is not None
+    os.kill(server.pid, signal.SIGSTOP)
+    try:
+        write = transport.publish("work.job.1", b"", timeout=0.3)
+        with pytest.raises(OutcomeUnknown):
+            await write
+        with pytest.raises(RequestTimeout):
+            await transport.request("work.job.2", b"", timeout=0.3)
+    finally:
+        os.kill(server.pid, signal.SIGCONT)
+    assert {(await deliveries.next()).subject for _ in range(2)} == {"work.job.1", "work.job.2"}
