@@ -27,6 +27,9 @@ from aiki.types.subjects import Subjects
 
 __all__ = ["Host"]
 
+CLOCK_SLACK = 5.0
+"""Seconds by which this machine's clock may be ahead of the server's."""
+
 _log = logging.getLogger("aiki.actors")
 
 
@@ -55,6 +58,8 @@ class Host:
         self.store = RunStore(transport, subjects)
         self.outbox = Outbox(transport, subjects, self.subject)
         self.watchdog = Watchdog()
+        self.doubt_before = 0.0
+        """What was stored before this instant may have been acknowledged already, to a server that died."""
         self.keepers: list[Callable[[], None]] = []
         """Called a few times per `ACK_WAIT`, to keep messages alive."""
         self._cache = ActivationCache(cache_size)
@@ -102,6 +107,7 @@ class Host:
         await topology.check(self.transport, self.subjects)
         self._definitions = {(each.name, each.version): each for each in definitions}
         self.watchdog.start()
+        self.transport.on_reconnect(self._reconnected)
         self._keeper = asyncio.create_task(self._keep_alive())
         self._warm = await self.transport.subscribe(self.subject, self._on_request)
         for definition in definitions:
@@ -163,6 +169,9 @@ class Host:
             request.respond(ABSENT)
             return
         activation.deliver(WarmEnvelope(message, request))
+
+    def _reconnected(self) -> None:
+        self.doubt_before = self.now() + CLOCK_SLACK
 
     async def _keep_alive(self) -> None:
         while True:

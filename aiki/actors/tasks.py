@@ -95,8 +95,13 @@ class TaskWorker:
             self._running.pop(delivery, None)
 
     def _doubtful(self, delivery: Delivery) -> bool:
-        """Whether another worker may have had this dispatch. A dying server may forget the count of deliveries, so the age counts too."""
-        return delivery.attempt > 1 or self._host.now() - delivery.timestamp > topology.ACK_WAIT
+        """Whether another worker may have had this dispatch.
+
+        A server that dies may forget acknowledgements and counts: what is old, or older than the last reconnect, is asked about.
+        """
+        if delivery.attempt > 1 or delivery.timestamp < self._host.doubt_before:
+            return True
+        return self._host.now() - delivery.timestamp > topology.ACK_WAIT
 
     async def _is_answered(self, dispatch: Dispatch) -> bool:
         """A worker may die between the recording of an outcome and its acknowledgement: a recorded step must not run again."""
