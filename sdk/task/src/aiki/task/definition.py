@@ -64,11 +64,21 @@ class Task(Generic[Input, Output, Parameters, Returned]):
         self.local = local
         what = f"task {self.name!r}"
         self._signature = read_signature(function, what, skip=0, most=2, names=scope)
+        self._check_context_is_second(function, what)
         self._input = f"input of {what}"
         self._result = f"result of {what}"
         self._is_async = inspect.iscoroutinefunction(function)
         self.__doc__ = function.__doc__
         self.__wrapped__ = function
+
+    def _check_context_is_second(self, function: Callable[..., Any], what: str) -> None:
+        """Alone it would be taken for the payload, and that would show in each call only."""
+        if self._signature.positional != 1:
+            return
+        (parameter,) = inspect.signature(function).parameters.values()
+        if parameter.annotation in (TaskContext, TaskContext.__name__):
+            example = f"`(payload, {parameter.name}: TaskContext)`"
+            raise DefinitionError(f"{what}: a TaskContext comes second, after the payload: {example}", where=what)
 
     def __call__(self, *args: Parameters.args, **kwargs: Parameters.kwargs) -> Returned:
         """The plain function: nothing is recorded."""
