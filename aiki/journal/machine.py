@@ -354,6 +354,8 @@ class RunMachine:
                 if operation.kind == "task":
                     self._dispatch(step, None)
                 else:
+                    # A step that must not begin twice is written before it begins once.
+                    self.dirty |= operation.options.retry is not None and operation.options.retry.on_crash == "fail"
                     self._local.append(operation)
         if not self._pending and self.loop.next_timer() is None:
             raise WorkflowStuck("the code waits for something that can never come: no step, timer or message is outstanding")

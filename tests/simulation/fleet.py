@@ -83,6 +83,7 @@ class Fleet:
         self.recorded: dict[tuple[str, str, int], tuple[float, bytes]] = {}
         self.bodies: Counter[str] = Counter()
         self.repeated: list[str] = []
+        self.begun_once: Counter[str] = Counter()
         self.results: dict[str, str] = {}
         self.commits = 0
         self._numbers = 0

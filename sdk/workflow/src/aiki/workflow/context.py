@@ -12,7 +12,7 @@ from typing import Any, TypeVar, overload
 from aiki.journal import Outcome, RunMachine, StepOptions
 from aiki.schema import Schema, content_hash, result_schema, schema_for
 from aiki.types.duration import Duration, seconds
-from aiki.types.errors import TaskFailed, TaskTimedOut
+from aiki.types.errors import TaskFailed, TaskTimedOut, WorkerLost
 from aiki.types.identifiers import RunId
 from aiki.types.names import check_name
 from aiki.types.retry import Retry
@@ -23,6 +23,8 @@ __all__ = ["Context"]
 Value = TypeVar("Value")
 
 _ANY: Schema[Any] = schema_for(Any, "result of a step")
+
+_FAILURES = {TaskTimedOut.code: TaskTimedOut, WorkerLost.code: WorkerLost}
 
 
 class Context:
@@ -132,7 +134,7 @@ class Context:
 
 def _task_error(name: str, outcome: Outcome) -> TaskFailed:
     error = outcome.error
-    kind = TaskTimedOut if error is not None and error.code == TaskTimedOut.code else TaskFailed
+    kind = _FAILURES.get(error.code or "", TaskFailed) if error is not None else TaskFailed
     attempts = len(outcome.failed) + 1
     times = "" if attempts == 1 else f" after {attempts} attempts"
     return kind(f"task {name!r} failed{times}: {error}", task=name, error=error, attempts=attempts)
