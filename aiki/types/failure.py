@@ -27,10 +27,10 @@ class ErrorInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         """Describe any exception, also one whose `__str__` raises or that cannot be formatted."""
         cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
         return cls(
-            type=type_name(type(error)),
-            message=_text(error)[:MAX_MESSAGE],
-            code=error.code if isinstance(error, AikiError) else None,
-            traceback=_format(error)[-MAX_TRACEBACK:],
+            type=_sendable(type_name(type(error))),
+            message=_sendable(_text(error)[:MAX_MESSAGE]),
+            code=str(error.code) if isinstance(error, AikiError) else None,
+            traceback=_sendable(_format(error)[-MAX_TRACEBACK:]),
             cause=cls.of(cause, depth=depth + 1) if cause is not None and depth < MAX_CAUSES else None,
         )
 
@@ -41,6 +41,11 @@ class ErrorInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 def type_name(kind: type) -> str:
     """The name that identifies an exception class across processes: bare for built-ins, else qualified by its module."""
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _sendable(text: str) -> str:
+    """Lone surrogates (file names that are no UTF-8, for example) have no encoding."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _text(error: BaseException) -> str:

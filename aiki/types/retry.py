@@ -1,12 +1,13 @@
 """Retry strategies: when a failed attempt is tried again, and how much later."""
 
+import math
 import random
 from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
 
-from aiki.types.duration import Duration, seconds
+from aiki.types.duration import LONGEST, Duration, seconds
 from aiki.types.errors import AikiError, DefinitionError
 from aiki.types.failure import type_name
 
@@ -122,8 +123,8 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         retry_on: ExceptionTypes,
         no_retry_on: ExceptionTypes,
     ) -> "Retry":
-        if not factor >= 1:
-            raise DefinitionError(f"factor must be at least 1, not {factor!r}", what="factor")
+        if type(factor) not in (int, float) or not 1 <= factor < math.inf:
+            raise DefinitionError(f"factor must be a number of at least 1, not {factor!r}", what="factor")
         return cls(
             kind=kind,
             max_attempts=_attempts(max_attempts),
@@ -138,8 +139,8 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         """Seconds until the next attempt after `failed` attempts (1 or more), the last of which raised `error`; None: give up."""
         if failed >= self.max_attempts or not self.retries(error):
             return None
-        if isinstance(error, RetryAfter):
-            return float(error.fields["delay"])
+        if isinstance(error, RetryAfter) and "delay" in error.fields:
+            return seconds(error.fields["delay"], "delay")
         if self.kind == "never":
             return None
         if self.kind == "schedule":
@@ -150,15 +151,14 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             delay = self.base_delay * failed
         else:
             delay = self._power(failed)
-        if self.max_delay is not None:
-            delay = min(delay, self.max_delay)
+        delay = min(delay, LONGEST if self.max_delay is None else self.max_delay)
         return delay * chance.random() if self.kind == "jittered" else delay
 
     def _power(self, failed: int) -> float:
         try:
             return float(self.base_delay * self.factor ** (failed - 1))
         except OverflowError:
-            return 3.2e9
+            return LONGEST
 
     def retries(self, error: BaseException) -> bool:
         """Whether an attempt that raised `error` may be followed by another."""

@@ -9,9 +9,14 @@ Core subjects: aiki.<region>.host.<host id> (the warm path), aiki.<region>.clien
 aiki.<region>.live.<run id> (each commit of a run, republished by the server).
 """
 
+from hashlib import blake2b
+
 from aiki.types.names import check_name, to_token
 
 __all__ = ["Subjects"]
+
+MAX_CONSUMER = 240
+"""Characters; the server takes 255."""
 
 
 class Subjects:
@@ -41,7 +46,7 @@ class Subjects:
 
     def run_consumer(self, workflow: str, version: str) -> str:
         """The durable consumer of those mailboxes."""
-        return f"run-{to_token(workflow)}-{to_token(version)}".replace("=", "~")
+        return _consumer("run", workflow, version)
 
     def task_mail(self, queue: str, task: str) -> str:
         """The common part, up to the run id, of the subjects of a task's dispatches in a queue."""
@@ -49,4 +54,12 @@ class Subjects:
 
     def task_consumer(self, queue: str, task: str) -> str:
         """The durable consumer of those dispatches."""
-        return f"task-{to_token(queue)}-{to_token(task)}".replace("=", "~")
+        return _consumer("task", queue, task)
+
+
+def _consumer(kind: str, first: str, second: str) -> str:
+    """A consumer's name, another one for each pair: `~~` stands in no escaped name, and what is too long for the server is hashed."""
+    name = f"{kind}-{to_token(first)}~~{to_token(second)}".replace("=", "~")
+    if len(name) <= MAX_CONSUMER:
+        return name
+    return f"{kind}-{blake2b(name.encode(), digest_size=16).hexdigest()}"

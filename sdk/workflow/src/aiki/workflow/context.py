@@ -12,7 +12,7 @@ from typing import Any, TypeVar, overload
 from aiki.journal import Outcome, RunMachine, StepOptions
 from aiki.schema import Schema, content_hash, result_schema, schema_for
 from aiki.types.duration import Duration, seconds
-from aiki.types.errors import TaskFailed, TaskTimedOut, WorkerLost
+from aiki.types.errors import DefinitionError, TaskFailed, TaskTimedOut, WorkerLost
 from aiki.types.identifiers import RunId
 from aiki.types.names import check_name
 from aiki.types.retry import Retry
@@ -21,6 +21,9 @@ from aiki.workflow.logger import RunLogger
 __all__ = ["Context"]
 
 Value = TypeVar("Value")
+
+MAX_KEY = 1024
+"""Characters of a step's idempotency key: it stands in the run's state."""
 
 _ANY: Schema[Any] = schema_for(Any, "result of a step")
 
@@ -124,12 +127,23 @@ class Context:
     ) -> bytes:
         """Record a step; for `Task.run` and the like. Raises `TaskFailed` when it failed for good."""
         machine = self._machine
+        if retry is not None and not isinstance(retry, Retry):
+            raise DefinitionError(f"step {name!r}: retry must be a Retry, for example Retry.fixed(…), not {retry!r}", where="retry")
+        if key is not None:
+            _check_key(key)
         options = StepOptions(queue, retry, timeout, key)
         content = content_hash(payload) if key is None else ""
         outcome = await machine.issue("task" if body is None else "local", name, payload, content, options, body)
         if outcome.error is None:
             return outcome.value
         raise _task_error(name, outcome)
+
+
+def _check_key(key: object) -> None:
+    if not isinstance(key, str) or not key or len(key) > MAX_KEY or not key.isprintable():
+        raise DefinitionError(
+            f"idempotency_key must be a printable string of 1 to {MAX_KEY} characters, not {str(key)[:60]!r}", what="idempotency_key"
+        )
 
 
 def _task_error(name: str, outcome: Outcome) -> TaskFailed:
