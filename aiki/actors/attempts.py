@@ -79,7 +79,7 @@ async def run_attempts(
             delay = None if fault else strategy.next_delay(number, error, random.SystemRandom())
         if delay is None:
             return Ended(b"", info, started, tuple(failed))
-        failed.append(Attempt(number, started, clock.now(), worker, info))
+        failed.append(Attempt(number, started, clock.now(), worker, info.brief()))
         number += 1
         if delay > LONGEST_WAIT:
             return Ended(b"", info, started, tuple(failed), delay)

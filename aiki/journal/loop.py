@@ -56,6 +56,7 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
         self._ready: deque[asyncio.Handle] = deque()
         self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
         self._order = 0
+        self._cancelled = 0
         self._seed = self._numbers = seed
         self._now = 0.0
         self._closed = False
@@ -199,7 +200,12 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
         return handle
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
-        """Called by asyncio; a cancelled timer is dropped when it comes to the top."""
+        """Called by asyncio: drop cancelled timers once most are, so that a loop of short time-outs does not pile up long ones."""
+        self._cancelled += 1
+        if self._cancelled > 64 and self._cancelled * 2 > len(self._timers):
+            self._timers[:] = [timer for timer in self._timers if not timer[2]._cancelled and timer[2] is not handle]
+            heapq.heapify(self._timers)
+            self._cancelled = 0
 
     def create_future(self) -> asyncio.Future[Any]:
         self._refuse_evicted()

@@ -9,8 +9,9 @@ from aiki.types.errors import AikiError
 __all__ = ["ErrorInfo"]
 
 MAX_MESSAGE = 4_000
-MAX_TRACEBACK = 16_000
-MAX_CAUSES = 5
+MAX_TRACEBACK = 8_000
+MAX_CAUSES = 3
+MAX_BRIEF = 500
 
 
 class ErrorInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -33,6 +34,10 @@ class ErrorInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             traceback=_sendable(_format(error)[-MAX_TRACEBACK:]),
             cause=cls.of(cause, depth=depth + 1) if cause is not None and depth < MAX_CAUSES else None,
         )
+
+    def brief(self) -> "ErrorInfo":
+        """Without its traceback and causes: many failed attempts must fit into one state."""
+        return ErrorInfo(type=self.type, message=self.message[:MAX_BRIEF], code=self.code)
 
     def __str__(self) -> str:
         return f"{self.type}: {self.message}" if self.message else self.type
