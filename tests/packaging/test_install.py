@@ -4,6 +4,7 @@ import sys
 import tarfile
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -41,7 +42,8 @@ def test_sources_are_complete(tmp_path: Path) -> None:
         call([sys.executable, "-m", "hatchling", "build", "-t", "sdist", "-d", folder], project)
         with tarfile.open(next(folder.glob("*.tar.gz"))) as archive:
             # The first releases of Python 3.11 have no filters.
-            archive.extractall(folder, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
+            safely: dict[str, Any] = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
+            archive.extractall(folder, **safely)
         tree = next(path for path in folder.iterdir() if path.is_dir())
         assert (tree / "LICENSE").exists()
         assert not (tree / "sdk").exists()
