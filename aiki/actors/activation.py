@@ -107,9 +107,9 @@ class Activation:
         return self._driver
 
     @property
-    def warm(self) -> bool:
-        """The run's code is in memory."""
-        return self._machine is not None
+    def worth_keeping(self) -> bool:
+        """The run's code is in memory, or its failures are being counted."""
+        return self._machine is not None or self._failures > 0
 
     def deliver(self, envelope: Envelope) -> None:
         """Put a message into the inbox; a turn begins unless one is going on."""
@@ -200,6 +200,8 @@ class Activation:
                 continue
             except PayloadTooLarge as error:
                 # The state does not fit into one message, so the run fails as it stood before.
+                if failure is not None:
+                    raise
                 self._drop_machine()
                 failure = error
                 continue
@@ -335,6 +337,7 @@ class Activation:
         if self._sent:
             state.outbox = [entry for entry in state.outbox if entry.serial not in self._sent]
         state.host = host.subject
+        state.held = None
         state.operation = operation = host.next_operation()
         value = encode_state(state)
         if len(value) > SEAL_ABOVE and self._committed and _size(state.entries[: self._committed]) > SEAL_ABOVE // 2:

@@ -28,9 +28,9 @@ class ActivationCache:
         self._busy[activation.run_id] = activation
 
     def end(self, activation: Activation) -> None:
-        """A turn has ended; one that is no longer warm is dropped."""
+        """A turn has ended; an activation with nothing in it is dropped."""
         self._busy.pop(activation.run_id, None)
-        if activation.warm:
+        if activation.worth_keeping:
             self._idle[activation.run_id] = activation
             while len(self._idle) > self.capacity:
                 self._idle.popitem(last=False)[1].evict()

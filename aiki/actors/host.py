@@ -7,6 +7,7 @@ turns to their activations, and keeps the messages behind unfinished turns alive
 import asyncio
 import logging
 import secrets
+from collections.abc import Callable
 from functools import partial
 
 from aiki import telemetry
@@ -25,6 +26,9 @@ from aiki.types.messages import Ended, decode_mail, encode
 from aiki.types.subjects import Subjects
 
 __all__ = ["Host"]
+
+CLOCK_SLACK = 5.0
+"""Seconds by which this machine's clock may be ahead of the server's."""
 
 _log = logging.getLogger("aiki.actors")
 
@@ -54,6 +58,10 @@ class Host:
         self.store = RunStore(transport, subjects)
         self.outbox = Outbox(transport, subjects, self.subject)
         self.watchdog = Watchdog()
+        self.doubt_before = 0.0
+        """What was stored before this instant may have been acknowledged already, to a server that died."""
+        self.keepers: list[Callable[[], None]] = []
+        """Called a few times per `ACK_WAIT`, to keep messages alive."""
         self._cache = ActivationCache(cache_size)
         self._operations = 0
         self._definitions: dict[tuple[str, str], RunDefinition] = {}
@@ -99,6 +107,7 @@ class Host:
         await topology.check(self.transport, self.subjects)
         self._definitions = {(each.name, each.version): each for each in definitions}
         self.watchdog.start()
+        self.transport.on_reconnect(self._reconnected)
         self._keeper = asyncio.create_task(self._keep_alive())
         self._warm = await self.transport.subscribe(self.subject, self._on_request)
         for definition in definitions:
@@ -108,12 +117,16 @@ class Host:
             handler = partial(self._on_mail, definition, len(prefix))
             self._consumptions.append(await self.transport.consume(self.subjects.mail_stream, durable, handler, window=self.max_turns))
 
-    async def stop(self, grace: float = 10.0) -> None:
-        """Take nothing new, give the turns that are going on `grace` seconds to end, and hand the rest over."""
+    async def drain(self, grace: float) -> None:
+        """Take nothing new, and give the turns that are going on `grace` seconds to end."""
         self._stopping = True
         await asyncio.gather(*(consumption.stop() for consumption in self._consumptions), return_exceptions=True)
         if turns := [turn for activation in self._cache.busy() if (turn := activation.turn) is not None]:
             await asyncio.wait(turns, timeout=grace)
+
+    async def stop(self) -> None:
+        """End the turns that are still going on and hand their messages over."""
+        self._stopping = True
         if self._warm is not None:
             await self._warm.stop()
         if self._keeper is not None:
@@ -157,8 +170,14 @@ class Host:
             return
         activation.deliver(WarmEnvelope(message, request))
 
+    def _reconnected(self) -> None:
+        self.doubt_before = self.now() + CLOCK_SLACK
+
     async def _keep_alive(self) -> None:
         while True:
+            self.watchdog.beat()
             await asyncio.sleep(topology.ACK_WAIT / 3)
             for activation in self._cache.busy():
                 activation.keep_alive()
+            for keep_alive in self.keepers:
+                keep_alive()

@@ -41,7 +41,6 @@ class TaskWorker:
         self._window = window
         self._consumption: Consumption | None = None
         self._running: dict[Delivery, asyncio.Task[None]] = {}
-        self._keeper: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Begin to pull."""
@@ -50,7 +49,7 @@ class TaskWorker:
         durable = subjects.task_consumer(self._queue, self._definition.name)
         prefix = subjects.task_mail(self._queue, self._definition.name)
         await host.transport.ensure_consumer(topology.consumer(subjects.task_stream, durable, prefix))
-        self._keeper = asyncio.create_task(self._keep_alive())
+        host.keepers.append(self._keep_alive)
         self._consumption = await host.transport.consume(subjects.task_stream, durable, self._on_delivery, window=self._window)
 
     async def drain(self, grace: float) -> None:
@@ -62,8 +61,8 @@ class TaskWorker:
 
     async def stop(self) -> None:
         """Cancel what still runs and hand its dispatches over."""
-        if self._keeper is not None:
-            self._keeper.cancel()
+        if self._keep_alive in self._host.keepers:
+            self._host.keepers.remove(self._keep_alive)
         running = dict(self._running)
         for task in running.values():
             task.cancel()
@@ -96,8 +95,13 @@ class TaskWorker:
             self._running.pop(delivery, None)
 
     def _doubtful(self, delivery: Delivery) -> bool:
-        """Whether another worker may have had this dispatch. A dying server may forget the count of deliveries, so the age counts too."""
-        return delivery.attempt > 1 or self._host.now() - delivery.timestamp > topology.ACK_WAIT
+        """Whether another worker may have had this dispatch.
+
+        A server that dies may forget acknowledgements and counts: what is old, or older than the last reconnect, is asked about.
+        """
+        if delivery.attempt > 1 or delivery.timestamp < self._host.doubt_before:
+            return True
+        return self._host.now() - delivery.timestamp > topology.ACK_WAIT
 
     async def _is_answered(self, dispatch: Dispatch) -> bool:
         """A worker may die between the recording of an outcome and its acknowledgement: a recorded step must not run again."""
@@ -179,11 +183,9 @@ class TaskWorker:
             return False
         return answer.data == DONE
 
-    async def _keep_alive(self) -> None:
-        while True:
-            await asyncio.sleep(topology.ACK_WAIT / 3)
-            for delivery in self._running:
-                delivery.in_progress()
+    def _keep_alive(self) -> None:
+        for delivery in self._running:
+            delivery.in_progress()
 
 
 class _TaskEnvelope:

@@ -14,7 +14,6 @@ ACK_WAIT = 3.0
 """Seconds without a sign of life after which a message is given to another worker. A false alarm costs work and nothing else."""
 
 DEDUPE_WINDOW = 120.0
-WORKER_MARKER_TTL = 60.0
 
 
 def streams(subjects: Subjects, *, replicas: int = 1, storage: Storage = "file") -> tuple[StreamSpec, ...]:
@@ -27,7 +26,7 @@ def streams(subjects: Subjects, *, replicas: int = 1, storage: Storage = "file")
             allow_direct=True,
             allow_ttl=True,
             allow_rollup=True,
-            marker_ttl=WORKER_MARKER_TTL,
+            # No markers of expired runs: with one, a run could not be created anew under its key.
             # Each commit also goes to a core subject: watchers need neither a consumer nor polling.
             republish=(subjects.runs_prefix + "*", subjects.live_prefix + "{{wildcard(1)}}", False),
             dedupe_window=DEDUPE_WINDOW,
@@ -63,7 +62,6 @@ def streams(subjects: Subjects, *, replicas: int = 1, storage: Storage = "file")
             allow_direct=True,
             allow_ttl=True,
             allow_rollup=True,
-            marker_ttl=WORKER_MARKER_TTL,
             storage=storage,
             replicas=replicas,
         ),

@@ -14,6 +14,7 @@ NO_STREAM = 10059
 NO_CONSUMER = 10014
 NO_MESSAGE = 10037
 JETSTREAM_OFF = (10039, 10076)
+PAUSE = 0.1
 
 
 class Problem(msgspec.Struct):
@@ -92,13 +93,18 @@ class Api:
             left = deadline - loop.time()
             try:
                 message = await self._exchange.ask(f"{self.prefix}.{subject}", "", data, max(left, 0.01))
-            except NoResponders as error:
-                raise JetStreamDisabled("JetStream does not answer: start the NATS server with `-js`") from error
+            except NoResponders as silence:
+                raise JetStreamDisabled("JetStream does not answer: start the NATS server with `-js`") from silence
             except RequestTimeout:
                 if deadline - loop.time() < 0.05:
                     raise
                 continue
-            return msgspec.json.decode(message.data, type=kind)
+            answer = msgspec.json.decode(message.data, type=kind)
+            error = answer.error
+            if error is None or error.code != 503 or error.err_code in JETSTREAM_OFF or deadline - loop.time() < PAUSE:
+                return answer
+            # No leader at the moment: an election takes seconds.
+            await asyncio.sleep(PAUSE)
 
     async def demand(self, subject: str, body: object, kind: type[Answer], stream: str) -> Answer:
         """Ask; an `error` is raised."""

@@ -93,23 +93,31 @@ class Connection(Client):
             "reconnect_to_server_handler": self._choose,
         }
         attempt = asyncio.ensure_future(self.connect(list(urls), **settings))
+        reason: object = None
+        connected = False
         try:
             await asyncio.wait({attempt, self._refused}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
             if attempt.done():
                 attempt.result()
-                self.live = True
+                connected = True
+                self.live = self._status == Client.CONNECTED
                 return
-            reason: object = self._last_error or "no answer"
         except (nats.errors.Error, OSError, ValueError) as error:
             reason = error
         finally:
-            if not attempt.done():
-                attempt.cancel()
             self._refused.cancel()
-        await asyncio.wait({attempt})
-        await self.close()
+            if not connected:
+                await self._abandon(attempt)
         where = ", ".join(strip_credentials(url) for url in urls)
+        reason = reason or self._last_error or "no answer"
         raise NotConnected(f"NATS cannot be reached at {where}: {reason}", url=where)
+
+    async def _abandon(self, attempt: "asyncio.Future[None]") -> None:
+        while not attempt.done():
+            # Once may not be enough: nats-py swallows a cancellation here and there.
+            attempt.cancel()
+            await asyncio.wait({attempt}, timeout=0.01)
+        await self.close()
 
     def write(self, *parts: bytes) -> None:
         """Queue bytes; they leave together with all that is written in this iteration of the loop."""

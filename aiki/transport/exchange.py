@@ -93,6 +93,7 @@ class Exchange:
         self._asks: dict[bytes, _Ask] = {}
         self._parked: list[_Parked] = []
         self._parked_size = 0
+        self._ended = False
         self._decode = msgspec.json.Decoder(_StoreAnswer).decode
         self._timer: asyncio.TimerHandle | None = None
 
@@ -140,11 +141,21 @@ class Exchange:
         self._send(token, command, data)
         return future
 
+    def send(self, subject: str, lines: str, data: bytes) -> None:
+        """Send a core message that nobody answers; one that cannot be sent at all is raised as an error."""
+        if type(data) is not bytes:
+            data = bytes(data)
+        command, total = publication(subject, "", lines, len(data))
+        if (error := self._refusal(subject, total)) is not None:
+            raise error
+        if self._connection.live:
+            self._connection.write(command, data, b"\r\n")
+
     def settle(self, command: bytes) -> None:
         """Send an acknowledgement. While disconnected it waits: it still counts after the reconnect."""
         if self._connection.live:
             self._connection.write(command)
-        elif self._parked_size + len(command) <= BUFFER_LIMIT:
+        elif not self._ended and self._parked_size + len(command) <= BUFFER_LIMIT:
             self._park(b"", (command,))
 
     def lost(self) -> None:
@@ -163,8 +174,14 @@ class Exchange:
         """Connected again: send what waited, in its order."""
         parked, self._parked, self._parked_size = self._parked, [], 0
         for token, parts in parked:
-            if not token or token in self._writes or token in self._asks:
+            if not token or self._awaited(token):
                 self._connection.write(*parts)
+
+    async def settled(self) -> None:
+        """Wait until every write has its answer."""
+        futures = [write.future for write in self._writes.values()]
+        if futures:
+            await asyncio.wait(futures)
 
     def end(self) -> None:
         """The connection was closed by its owner."""
@@ -177,6 +194,7 @@ class Exchange:
         self._writes.clear()
         self._asks.clear()
         self._parked.clear()
+        self._ended = True
 
     def _send(self, token: bytes, command: bytes, data: bytes) -> None:
         if self._timer is None:
@@ -203,6 +221,11 @@ class Exchange:
             return NotConnected(f"buffer full: {BUFFER_LIMIT >> 20} MB wait to be sent to {connection.url}", url=connection.url)
         return None
 
+    def _awaited(self, token: bytes) -> bool:
+        """Whether somebody still waits for an answer."""
+        one = self._writes.get(token) or self._asks.get(token)
+        return one is not None and not one.future.cancelled()
+
     def _park(self, token: bytes, parts: tuple[bytes, ...]) -> None:
         self._parked.append(_Parked(token, parts))
         self._parked_size += sum(map(len, parts))
@@ -216,7 +239,7 @@ class Exchange:
         ask = self._asks.get(token)
         if ask is None:
             return
-        message = WireMessage(self._connection, subject, reply, block, data)
+        message = WireMessage(self.send, subject, reply, block, data)
         if block and not data and parse_status(block) == 503:
             del self._asks[token]
             _fail(ask.future, NoResponders(f"nobody listens on {ask.subject}", subject=ask.subject))
@@ -260,9 +283,8 @@ class Exchange:
             ask = self._asks.pop(token)
             _fail(ask.future, _timed_out(ask, f"nobody answered within {ask.timeout:g} s"))
         if parked:
-            alive = [one for one in self._parked if not one.token or one.token in self._writes or one.token in self._asks]
-            self._parked = alive
-            self._parked_size = sum(len(part) for one in alive for part in one.parts)
+            self._parked = [one for one in self._parked if not one.token or self._awaited(one.token)]
+            self._parked_size = sum(len(part) for one in self._parked for part in one.parts)
         if self._writes or self._asks:
             self._timer = self._loop.call_later(SWEEP, self._sweep)
 

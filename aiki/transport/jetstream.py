@@ -2,39 +2,29 @@
 
 import asyncio
 import contextlib
+import logging
 import math
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
 
 import nats.errors
 from nats.nuid import NUID
 
-from aiki.transport.api import (
-    NO_CONSUMER,
-    NO_MESSAGE,
-    NO_STREAM,
-    AccountAnswer,
-    Api,
-    ConsumerAnswer,
-    MessageAnswer,
-    PurgeAnswer,
-    StreamAnswer,
-)
+from aiki.transport.api import NO_MESSAGE, AccountAnswer, Api, MessageAnswer, StreamAnswer
+from aiki.transport.catalogue import Catalogue
 from aiki.transport.connection import Connection
 from aiki.transport.exchange import Exchange
-from aiki.transport.headers import format_headers, parse_headers, parse_status
-from aiki.transport.message import WireMessage, publication
+from aiki.transport.headers import format_headers, parse_headers
+from aiki.transport.instant import format_instant, parse_instant
+from aiki.transport.message import WireMessage
 from aiki.transport.port import Ack, ConsumerSpec, Consumption, Delivery, Headers, Message, ServerInfo, Stored, StreamSpec, Subscription
 from aiki.transport.pull import JetStreamConsumption
-from aiki.transport.topology import consumer_config, differences, stream_config, stream_spec
+from aiki.transport.topology import stream_spec
 from aiki.types.errors import (
     NoResponders,
     NotConnected,
     ServerTooOld,
-    StreamMissing,
-    TopologyMismatch,
     TransportError,
 )
 
@@ -43,10 +33,12 @@ __all__ = ["REQUIRED_VERSION", "JetStreamTransport"]
 REQUIRED_VERSION = (2, 14, 0)
 """The first server with message schedules and per-message TTL as they are used here."""
 
-NAME_IN_USE = (10058,)
 MODE_LIFETIME = 10.0
+CLOSE_PATIENCE = 2.0
 DIRECT_HEADERS = ("Nats-Stream", "Nats-Subject", "Nats-Sequence", "Nats-Time-Stamp", "Nats-Num-Pending", "Nats-Last-Sequence")
 REMOVALS = ("DEL", "PURGE")
+
+log = logging.getLogger("aiki.transport")
 
 
 class _Mode(NamedTuple):
@@ -67,6 +59,7 @@ class JetStreamTransport:
         self._inbox = f"{inbox_prefix}.{NUID().next().decode()}"
         self._exchange = Exchange(self._connection, self._inbox)
         self._api = Api(self._exchange, domain, timeout)
+        self._catalogue = Catalogue(self._api)
         self._modes: dict[str, _Mode] = {}
         self._consumptions: dict[JetStreamConsumption, None] = {}
         self._consumed = 0
@@ -140,8 +133,10 @@ class JetStreamTransport:
         message_id: str | None = None,
         timeout: float | None = None,
     ) -> "asyncio.Future[Ack]":
-        # Rounded up to the microsecond, so that it is never early.
-        instant = datetime.fromtimestamp(math.ceil(at * 1e6) / 1e6, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        try:
+            instant = format_instant(at)
+        except TransportError as error:
+            return self._failed(error)
         full = {**(headers or {}), "Nats-Schedule": f"@at {instant}", "Nats-Schedule-Target": target}
         return self.publish(subject, data, headers=full, message_id=message_id, timeout=timeout)
 
@@ -152,11 +147,7 @@ class JetStreamTransport:
 
     def send(self, subject: str, data: bytes, *, headers: Headers | None = None) -> None:
         self._check_open()
-        if self._connection.live:
-            if type(data) is not bytes:
-                data = bytes(data)
-            command, _ = publication(subject, "", format_headers(headers) if headers else "", len(data))
-            self._connection.write(command, data, b"\r\n")
+        self._exchange.send(subject, format_headers(headers) if headers else "", data)
 
     def request(
         self,
@@ -169,18 +160,24 @@ class JetStreamTransport:
     ) -> "asyncio.Future[Message]":
         if self._closed:
             return self._failed(self._ended())
-        return self._exchange.ask(subject, format_headers(headers) if headers else "", data, timeout, pending)  # type: ignore[return-value]
+        try:
+            lines = format_headers(headers) if headers else ""
+        except TransportError as error:
+            return self._failed(error)
+        return self._exchange.ask(subject, lines, data, timeout, pending)  # type: ignore[return-value]
 
     async def subscribe(self, subject: str, handler: Callable[[Message], None]) -> Subscription:
         self._check_open()
-        connection = self._connection
+        if not subject or " " in subject or not subject.isprintable():
+            raise TransportError(f"{subject!r} is not a subject")
+        exchange = self._exchange
 
         def receive(subject: bytes, reply: bytes, block: bytes, data: bytes) -> None:
-            handler(WireMessage(connection, subject, reply, block, data))
+            handler(WireMessage(exchange.send, subject, reply, block, data))
 
-        sid = connection.listen(subject, receive)
+        sid = self._connection.listen(subject, receive)
         await self._flush()
-        return _JetStreamSubscription(connection, sid)
+        return _JetStreamSubscription(self._connection, sid)
 
     # Consumers.
 
@@ -202,13 +199,7 @@ class JetStreamTransport:
 
     async def backlog(self, stream: str, durable: str) -> tuple[int, int]:
         self._check_open()
-        subject = f"CONSUMER.INFO.{stream}.{durable}"
-        answer = await self._api.call(subject, None, ConsumerAnswer)
-        if answer.error is not None:
-            if answer.error.err_code == NO_CONSUMER:
-                raise StreamMissing(f"the stream {stream} has no consumer {durable}", stream=stream, consumer=durable)
-            raise self._api.failure(answer.error, subject, stream)
-        return answer.num_pending, answer.num_ack_pending
+        return await self._catalogue.backlog(stream, durable)
 
     # Streams.
 
@@ -230,70 +221,28 @@ class JetStreamTransport:
             raise self._api.failure(answer.error, subject, stream)
         found = answer.message
         assert found is not None, "an answer without error has a message"
-        return _stored(found.subject, found.data, parse_headers(found.hdrs), found.seq, _instant(found.time))
+        return _stored(found.subject, found.data, parse_headers(found.hdrs), found.seq, parse_instant(found.time))
 
     async def subjects(self, stream: str, pattern: str) -> list[str]:
         self._check_open()
-        found: set[str] = set()
-        offset = 0
-        while True:
-            answer = await self._api.demand(f"STREAM.INFO.{stream}", {"subjects_filter": pattern, "offset": offset}, StreamAnswer, stream)
-            page = answer.state.subjects
-            found.update(page)
-            offset += len(page)
-            if not page or offset >= answer.total:
-                return sorted(found)
+        return await self._catalogue.subjects(stream, pattern)
 
     async def purge(self, stream: str, pattern: str) -> int:
         self._check_open()
-        return (await self._api.demand(f"STREAM.PURGE.{stream}", {"filter": pattern}, PurgeAnswer, stream)).purged
+        return await self._catalogue.purge(stream, pattern)
 
     async def ensure_stream(self, spec: StreamSpec, *, update: bool = False) -> Literal["created", "unchanged", "updated"]:
         self._check_open()
-        wanted = stream_config(spec)
-        found = await self._config(spec.name)
-        if found is None:
-            answer = await self._api.call(f"STREAM.CREATE.{spec.name}", wanted, StreamAnswer)
-            if answer.error is None:
-                return "created"
-            # Somebody else may have been first.
-            found = await self._config(spec.name) if answer.error.err_code in NAME_IN_USE else None
-            if found is None:
-                raise self._api.failure(answer.error, f"creating stream {spec.name}", spec.name)
-        different = differences(found, wanted)
-        if not different:
-            return "unchanged"
-        if not update:
-            raise _mismatch("stream", spec.name, different, "update it (`aiki init --update`) or choose another name")
-        merged = {name: value for name, value in {**found, **wanted}.items() if name in wanted or name not in ("republish", "placement")}
-        answer = await self._api.call(f"STREAM.UPDATE.{spec.name}", merged, StreamAnswer)
-        if answer.error is not None:
-            raise _mismatch("stream", spec.name, different, f"the server refuses the change: {answer.error.description}")
         self._modes.pop(spec.name, None)
-        return "updated"
+        return await self._catalogue.ensure_stream(spec, update=update)
 
     async def ensure_consumer(self, spec: ConsumerSpec) -> Literal["created", "unchanged", "updated"]:
         self._check_open()
-        wanted = consumer_config(spec)
-        answer = await self._api.call(f"CONSUMER.INFO.{spec.stream}.{spec.durable}", None, ConsumerAnswer)
-        exists = answer.error is None
-        if answer.error is not None and answer.error.err_code != NO_CONSUMER:
-            raise self._api.failure(answer.error, f"consumer {spec.durable}", spec.stream)
-        different = differences(answer.config, wanted) if exists else {}
-        if exists and not different:
-            return "unchanged"
-        body = {"stream_name": spec.stream, "config": {**answer.config, **wanted}}
-        made = await self._api.call(f"CONSUMER.CREATE.{spec.stream}.{spec.durable}.{spec.filter}", body, ConsumerAnswer)
-        if made.error is None:
-            return "updated" if exists else "created"
-        if made.error.err_code == NO_STREAM:
-            raise self._api.failure(made.error, f"consumer {spec.durable}", spec.stream)
-        name = f"{spec.stream}/{spec.durable}"
-        raise _mismatch("consumer", name, different, f"the server refuses it: {made.error.description}")
+        return await self._catalogue.ensure_consumer(spec)
 
     async def stream(self, name: str) -> StreamSpec | None:
         self._check_open()
-        config = await self._config(name)
+        config = await self._catalogue.config(name)
         return None if config is None else stream_spec(config)
 
     # The connection.
@@ -327,7 +276,7 @@ class JetStreamTransport:
             consumption.end()
         if self._connection.live:
             with contextlib.suppress(nats.errors.Error, OSError, TimeoutError):
-                await asyncio.wait_for(self._connection.flush(), min(self._timeout, 2.0))
+                await asyncio.wait_for(self._finish(), CLOSE_PATIENCE)
         self._exchange.end()
         await self._connection.close()
 
@@ -344,7 +293,14 @@ class JetStreamTransport:
         for consumption in list(self._consumptions):
             consumption.restored()
         for handler in list(self._handlers):
-            handler()
+            try:
+                handler()
+            except Exception:
+                log.exception("a reconnect handler raised")
+
+    async def _finish(self) -> None:
+        await self._connection.flush()
+        await self._exchange.settled()
 
     def _forget(self, consumption: JetStreamConsumption) -> None:
         self._consumptions.pop(consumption, None)
@@ -354,14 +310,6 @@ class JetStreamTransport:
         if self._connection.live:
             with contextlib.suppress(nats.errors.Error, OSError, TimeoutError):
                 await self._connection.flush()
-
-    async def _config(self, name: str) -> dict[str, Any] | None:
-        answer = await self._api.call(f"STREAM.INFO.{name}", None, StreamAnswer)
-        if answer.error is None:
-            return answer.config
-        if answer.error.err_code == NO_STREAM:
-            return None
-        raise self._api.failure(answer.error, f"stream {name}", name)
 
     async def _read_mode(self, stream: str) -> _Mode:
         """A direct get is the leader's word only where the leader is the one replica."""
@@ -394,13 +342,13 @@ class _JetStreamSubscription:
 
 def _direct(message: WireMessage, subject: str) -> Stored | None:
     """The answer to a direct get."""
-    if parse_status(message._block) == 404:
+    if message.status == 404:
         return None
     headers = dict(message.headers)
     sequence, stamp = int(headers["Nats-Sequence"]), headers["Nats-Time-Stamp"]
     for name in DIRECT_HEADERS:
         headers.pop(name, None)
-    return _stored(subject, message.data, headers, sequence, _instant(stamp))
+    return _stored(subject, message.data, headers, sequence, parse_instant(stamp))
 
 
 def _stored(subject: str, data: bytes, headers: Headers, sequence: int, timestamp: float) -> Stored | None:
@@ -409,17 +357,6 @@ def _stored(subject: str, data: bytes, headers: Headers, sequence: int, timestam
     return Stored(subject, data, headers, sequence, timestamp)
 
 
-def _instant(text: str) -> float:
-    """RFC 3339 with up to nanoseconds, in UTC, as seconds since the epoch."""
-    whole, _, fraction = text.rstrip("Z").partition(".")
-    return datetime.fromisoformat(whole).replace(tzinfo=UTC).timestamp() + (float(f"0.{fraction}") if fraction else 0.0)
-
-
 def _version(text: str) -> tuple[int, ...]:
     core = text.lstrip("v").partition("-")[0].partition("+")[0]
     return tuple(int(part) if part.isdigit() else 0 for part in core.split("."))
-
-
-def _mismatch(kind: str, name: str, different: dict[str, tuple[Any, Any]], advice: str) -> TopologyMismatch:
-    settings = ", ".join(f"{setting} is {found!r}, not {wanted!r}" for setting, (found, wanted) in different.items())
-    return TopologyMismatch(f"{kind} {name} has other settings ({settings}): {advice}", name=name, differences=different)

@@ -1,19 +1,20 @@
 """Core messages as they came over the wire; parts are decoded when they are asked for."""
 
-from aiki.transport.connection import Connection
-from aiki.transport.headers import format_headers, parse_headers
+from collections.abc import Callable
+
+from aiki.transport.headers import format_headers, parse_headers, parse_status
 from aiki.transport.port import Headers
 
 __all__ = ["WireMessage", "publication"]
 
 
 class WireMessage:
-    """A core message (see `aiki.transport.port.Message`)."""
+    """A core message (see `aiki.transport.port.Message`). `send` takes the subject, header lines and payload of an answer."""
 
-    __slots__ = ("_block", "_connection", "_reply", "_subject", "data")
+    __slots__ = ("_block", "_reply", "_send", "_subject", "data")
 
-    def __init__(self, connection: Connection, subject: bytes, reply: bytes, block: bytes, data: bytes) -> None:
-        self._connection = connection
+    def __init__(self, send: Callable[[str, str, bytes], None], subject: bytes, reply: bytes, block: bytes, data: bytes) -> None:
+        self._send = send
         self._subject = subject
         self._reply = reply
         self._block = block
@@ -28,11 +29,13 @@ class WireMessage:
         return parse_headers(self._block)
 
     def respond(self, data: bytes, headers: Headers | None = None) -> None:
-        if self._reply and self._connection.live:
-            if type(data) is not bytes:
-                data = bytes(data)
-            command, _ = publication(self._reply.decode(), "", format_headers(headers) if headers else "", len(data))
-            self._connection.write(command, data, b"\r\n")
+        if self._reply:
+            self._send(self._reply.decode(), format_headers(headers) if headers else "", data)
+
+    @property
+    def status(self) -> int:
+        """The status that the server answered with in place of a message; 0 for a message."""
+        return parse_status(self._block)
 
     def __repr__(self) -> str:
         return f"<message on {self.subject}, {len(self.data)} bytes>"

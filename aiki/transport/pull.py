@@ -22,8 +22,10 @@ from aiki.transport.port import Delivery
 __all__ = ["JetStreamConsumption"]
 
 EXPIRES = 30.0
-HEARTBEAT = 5.0
-PATIENCE = 2 * HEARTBEAT + 1.0
+# A pull is lost without a word when its consumer's leader dies: the heartbeats that stop are the one sign.
+HEARTBEAT = 2.0
+PATIENCE = 2 * HEARTBEAT + 0.5
+CHECK = 1.0
 FIRST_PAUSE, LAST_PAUSE = 0.1, 2.0
 FLUSH_PATIENCE = 2.0
 
@@ -60,7 +62,7 @@ class JetStreamConsumption:
         self._warned = False
         self._stopped = False
         self._retry: asyncio.TimerHandle | None = None
-        self._watch = self._loop.call_later(HEARTBEAT, self._check)
+        self._watch = self._loop.call_later(CHECK, self._check)
         if connection.live:
             self._renew()
 
@@ -156,7 +158,7 @@ class JetStreamConsumption:
             self._heard = self._loop.time()
         delivery = JetStreamDelivery(subject, reply, block, data, self._exchange.settle, self._freed)
         self._outstanding += 1
-        if self._outstanding > self._window:
+        if self._stopped or self._outstanding > self._window:
             delivery.nak()
             return
         try:
@@ -202,7 +204,7 @@ class JetStreamConsumption:
 
     def _check(self) -> None:
         """Heartbeats are due while there is demand; without them the server has forgotten us."""
-        self._watch = self._loop.call_later(HEARTBEAT, self._check)
+        self._watch = self._loop.call_later(CHECK, self._check)
         if self._demand and self._connection.live and self._loop.time() - self._heard > PATIENCE:
             log.info("no heartbeat from %s: pulling anew", self._next)
             self._renew()

@@ -4,9 +4,12 @@ from typing import Any
 
 from aiki.transport.port import ConsumerSpec, StreamSpec
 
-__all__ = ["consumer_config", "differences", "stream_config", "stream_spec"]
+__all__ = ["MAX_WAITING", "consumer_config", "differences", "stream_config", "stream_spec"]
 
 Config = dict[str, Any]
+
+MAX_WAITING = 4096
+"""Pulls that may wait at a consumer. The server's default of 512 would be the largest fleet, and it cannot be changed later."""
 
 
 def stream_config(spec: StreamSpec) -> Config:

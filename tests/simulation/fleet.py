@@ -37,7 +37,7 @@ class Process:
 
     async def start(self) -> None:
         """Boot; the boot itself may be hit by faults, then it is tried again, as a supervisor of processes would."""
-        client = Client(self.transport)
+        client = Client(self.transport, clock=self.fleet.clock)
         while True:
             worker = Worker(client, id=f"worker-{self.number}", clock=self.fleet.clock, cached_runs=self.fleet.cached_runs)
             for definition in self.fleet.definitions:

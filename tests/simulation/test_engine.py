@@ -112,7 +112,7 @@ async def trial(clock: VirtualClock, seed: int, *, faults: Faults, kills: int, c
     fleet = Fleet(clock, seed, parts, faults=faults, workers=3, cached_runs=cached_runs)
     box.append(fleet)
     await fleet.start()
-    client = Client(fleet.server.connect("client"))
+    client = Client(fleet.server.connect("client"), clock=clock)
     plans = {}
 
     async def start(number: int) -> None:

@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
+import msgspec
+
 from aiki.clock import Clock
 from aiki.transport.memory.consumer import MemoryConsumer
 from aiki.transport.memory.faults import Dice, Faults
@@ -95,7 +97,7 @@ class MemoryServer:
             except TransportError as error:
                 text = f'{{"error":{{"code":400,"err_code":{error.fields.get("err_code", 10071)}}}}}'
             if reply is not None:
-                reply.transport.deliver(reply.transport.answered, reply.number, subject, text.encode(), {})
+                reply.transport.receive_answer(reply.number, text.encode(), {})
         return taken + self.scatter(subject, data, headers, reply)
 
     # What connections ask for.
@@ -178,8 +180,6 @@ class MemoryServer:
 
 
 def _replace(spec: StreamSpec, *, allow_rollup: bool) -> StreamSpec:
-    import msgspec
-
     return msgspec.structs.replace(spec, allow_rollup=allow_rollup)
 
 

@@ -12,6 +12,7 @@ from aiki.actors import history, roster
 from aiki.client.ends import Ends
 from aiki.client.handle import RunHandle
 from aiki.client.views import RunStatus, run_status
+from aiki.clock import Clock, SystemClock
 from aiki.journal import Entry, RunState, decode_state
 from aiki.kv import RunStore
 from aiki.schema import Schema, payload_hash
@@ -34,7 +35,8 @@ START_WITHIN = 60.0
 class Client:
     """A connection to Aiki in one region. Make it with `connect`; `async with` closes it."""
 
-    def __init__(self, transport: Transport, *, region: str = "default") -> None:
+    def __init__(self, transport: Transport, *, region: str = "default", clock: Clock | None = None) -> None:
+        self.clock = clock or SystemClock()
         self.transport = transport
         self.region = region
         self.subjects = Subjects(region)
@@ -88,7 +90,9 @@ class Client:
         await self.ends.listen()
         with telemetry.client_span("enqueue", workflow, run_id):
             trace = telemetry.carry()
-            start = Start(run_id, workflow, version, payload, payload_hash(payload), time.time(), idempotency_key, trace, self.ends.subject)
+            start = Start(
+                run_id, workflow, version, payload, payload_hash(payload), self.clock.now(), idempotency_key, trace, self.ends.subject
+            )
             if idempotency_key is None:
                 self.ends.expect(run_id)
                 await self._send_start(start)

@@ -103,8 +103,9 @@ class Worker:
         if self._reporter is not None:
             self._reporter.cancel()
         await asyncio.gather(*(task.drain(limit) for task in self._tasks), return_exceptions=True)
-        await self._host.stop(limit)
+        await self._host.drain(limit)
         await asyncio.gather(*(task.stop() for task in self._tasks), return_exceptions=True)
+        await self._host.stop()
         with contextlib.suppress(AikiError):
             await roster.remove(self._client.transport, self._client.subjects, self.id)
 

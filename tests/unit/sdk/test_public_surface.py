@@ -1,0 +1,32 @@
+"""The public names are a promise: this list changes only on purpose."""
+
+import importlib
+import subprocess
+import sys
+
+import pytest
+
+SURFACE = {
+    "aiki.sdk": """AikiError Client Context DefinitionError ErrorInfo IdempotencyConflict InvalidName NonDeterminismError PayloadError
+        PayloadTooLarge ResultTimeout Retry RetryAfter RunHandle RunId RunNotFound RunStatus RunView Task TaskContext TaskFailed
+        TaskId TaskTimedOut UnknownWorkflow Worker WorkerId Workflow WorkflowCancelled WorkflowFailed WorkflowStuck WorkflowTimedOut task
+        workflow""",
+    "aiki.task": "Retry RetryAfter Task TaskContext task",
+    "aiki.client": "AttemptView Client OnConflict RunHandle RunStatus RunView StepView",
+    "aiki.workflow": "Context Workflow workflow",
+    "aiki.worker": "Registry Worker",
+}
+
+
+@pytest.mark.parametrize("module", SURFACE)
+def test_public_names(module: str) -> None:
+    portion = importlib.import_module(module)
+    assert sorted(portion.__all__) == sorted(SURFACE[module].split())
+    assert all(getattr(portion, name) is not None for name in portion.__all__)
+
+
+def test_importing_the_sdk_is_light() -> None:
+    """What costs start-up time stays out until it is used."""
+    heavy = ("nats", "pydantic", "opentelemetry.trace", "rich", "click", "uvloop", "aiki.transport.jetstream", "aiki.transport.memory")
+    code = f"import sys, aiki.sdk; print([name for name in {heavy!r} if name in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
