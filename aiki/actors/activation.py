@@ -194,8 +194,7 @@ class Activation:
             except Conflict:
                 # What was taken up on the view that proved stale is judged anew.
                 self._drop_machine()
-                self._batch[:0] = self._held
-                self._held.clear()
+                self._take_back()
                 overtaken = True
                 continue
             except PayloadTooLarge as error:
@@ -203,6 +202,7 @@ class Activation:
                 if failure is not None:
                     raise
                 self._drop_machine()
+                self._take_back()  # the start, if nothing has been written yet
                 failure = error
                 continue
             overtaken = self._current = False
@@ -220,6 +220,10 @@ class Activation:
                     return
                 self._release_early()
                 await self._wait(due)
+
+    def _take_back(self) -> None:
+        self._batch[:0] = self._held
+        self._held.clear()
 
     def _apply(self, machine: RunMachine, now: float, failure: PayloadTooLarge | None) -> None:
         watchdog = self._host.watchdog
@@ -289,6 +293,11 @@ class Activation:
                 _log.warning("run %s does not exist (any more): its message is dropped", self.run_id)
                 return None
             state, self._revision = self._new_state(start), 0
+        elif start is not None and not self._serves(state := decode_state(stored.value)):
+            _log.warning(
+                "run %s is one of version %r of its workflow: a start of version %r is dropped", self.run_id, state.version, start.version
+            )
+            return None
         elif is_final(stored.state):
             self._host.run_ended(decode_state(stored.value), again=True)
             return None
@@ -304,6 +313,10 @@ class Activation:
         self._host.watchdog.leave()
         self._machine = machine
         return machine
+
+    def _serves(self, state: RunState) -> bool:
+        """Another version's run may have the idempotency key of a start: it is no business of this code."""
+        return (state.workflow, state.version) == (self.definition.name, self.definition.version)
 
     async def _verify(self) -> None:
         """`Conflict` unless the state that we hold is the newest.
