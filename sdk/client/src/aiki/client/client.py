@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import secrets
 import time
 from collections.abc import AsyncIterator
 from types import TracebackType
@@ -98,9 +99,9 @@ class Client:
                 await self._send_start(start)
             elif (existing := await self._start_keyed(start)) is not None and on_conflict == "error":
                 self._compare(start, existing)
-        return RunHandle(self, run_id, workflow, version, output, started=True)
+        return RunHandle(self, run_id, workflow, version, output)
 
-    async def _send_start(self, start: Start) -> bool:
+    async def _send_start(self, start: Start, message_id: str | None = None) -> bool:
         """Store the start; False when it was stored before."""
         subject = f"{self.subjects.run_mail(start.workflow, start.version)}{start.run_id}.start"
         data = encode(start)
@@ -109,7 +110,9 @@ class Client:
         first = True
         while True:
             try:
-                ack = await self.transport.publish(subject, data, message_id=f"{start.run_id}/start", headers=start.trace or None)
+                ack = await self.transport.publish(
+                    subject, data, message_id=message_id or f"{start.run_id}/start", headers=start.trace or None
+                )
                 return first and not ack.duplicate
             except OutcomeUnknown:
                 if time.monotonic() > limit:
@@ -126,12 +129,16 @@ class Client:
             return decode_state(stored.value).input_hash
         if fresh:
             return None
-        # Stored a moment ago by somebody: it waits in the mailbox, or a worker has just taken it up.
+        # Stored a moment ago by somebody: it waits in the mailbox (perhaps another version's), or a worker has just taken it up.
         waiting = await self.waiting_start(start.workflow, start.version, start.run_id)
         if waiting is not None:
             return waiting.input_hash
         found = await self.load(start.run_id)
-        return found[0].input_hash if found is not None else start.input_hash
+        if found is not None:
+            return found[0].input_hash
+        # The run has ended and expired, and the stream still remembers its start: this is another run.
+        await self._send_start(start, f"{start.run_id}/start/{secrets.token_hex(8)}")
+        return None
 
     def _compare(self, start: Start, recorded: bytes) -> None:
         if recorded != start.input_hash:
@@ -150,7 +157,7 @@ class Client:
         """The start of a run that no worker has taken up yet."""
         stored = await self.transport.last(self.subjects.mail_stream, f"{self.subjects.run_mail(workflow, version)}{run_id}.start")
         if stored is None:
-            return None
+            return await self._find_start(run_id)  # under an idempotency key, it may be another version's
         message = decode_mail(stored.data)
         return message if isinstance(message, Start) else None
 

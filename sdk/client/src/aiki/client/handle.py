@@ -38,15 +38,12 @@ _ENDS = {"failed": WorkflowFailed, "cancelled": WorkflowCancelled, "timed_out": 
 class RunHandle(Generic[Output]):
     """One run, by id. Made by `workflow.enqueue(client, …)` or `workflow.handle(client, run_id)`."""
 
-    def __init__(
-        self, client: "Client", run_id: RunId, workflow: str, version: str, output: Schema[Output], *, started: bool = False
-    ) -> None:
+    def __init__(self, client: "Client", run_id: RunId, workflow: str, version: str, output: Schema[Output]) -> None:
         self.id = run_id
         self.workflow = workflow
         self.version = version
         self._client = client
         self._output = output
-        self._started = started
 
     def __repr__(self) -> str:
         return f"<run {self.id} of workflow {self.workflow!r}>"
@@ -109,11 +106,10 @@ class RunHandle(Generic[Output]):
         """Read the run; None when it has not ended, or when the store is away (its return will be announced)."""
         try:
             stored = await self._client.store.read(self.id)
-            if stored is None and not self._started:
+            if stored is None:
                 await self._check_exists()
         except (OutcomeUnknown, RequestTimeout):
             return None
-        self._started = True
         return _ended(decode_state(stored.value)) if stored is not None and is_final(stored.state) else None
 
     async def _check_exists(self) -> None:
