@@ -9,9 +9,17 @@ Core subjects: aiki.<region>.host.<host id> (the warm path), aiki.<region>.clien
 aiki.<region>.live.<run id> (each commit of a run, republished by the server).
 """
 
+import hashlib
+
+from aiki.types.errors import InvalidName
 from aiki.types.names import check_name, to_token
 
 __all__ = ["Subjects"]
+
+
+MAX_RESOURCE_NAME = 255
+"""Characters of a stream's or consumer's name that the server takes."""
+MAX_REGION_TOKEN = 200
 
 
 class Subjects:
@@ -20,6 +28,13 @@ class Subjects:
     def __init__(self, region: str) -> None:
         self.region = check_name(region, "region")
         token = to_token(region)
+        if len(token) > MAX_REGION_TOKEN:
+            raise InvalidName(
+                f"{region!r} cannot be the name of a region: encoded for NATS it has {len(token)} characters, over {MAX_REGION_TOKEN}",
+                name=region,
+                what="region",
+                reason="too long when encoded",
+            )
         root = f"aiki.{token}"
         self.runs_stream = f"KV_aiki-runs-{token}"
         self.mail_stream = f"AIKI_MAIL_{token}"
@@ -41,7 +56,7 @@ class Subjects:
 
     def run_consumer(self, workflow: str, version: str) -> str:
         """The durable consumer of those mailboxes."""
-        return f"run-{to_token(workflow)}-{to_token(version)}".replace("=", "~")
+        return _consumer("run", to_token(workflow), to_token(version))
 
     def task_mail(self, queue: str, task: str) -> str:
         """The common part, up to the run id, of the subjects of a task's dispatches in a queue."""
@@ -49,4 +64,13 @@ class Subjects:
 
     def task_consumer(self, queue: str, task: str) -> str:
         """The durable consumer of those dispatches."""
-        return f"task-{to_token(queue)}-{to_token(task)}".replace("=", "~")
+        return _consumer("task", to_token(queue), to_token(task))
+
+
+def _consumer(kind: str, first: str, second: str) -> str:
+    """A name that no other pair has: names may hold dashes, so these cannot separate them."""
+    name = f"{kind}-{first}~~{second}".replace("=", "~")
+    if len(name) <= MAX_RESOURCE_NAME:
+        return name
+    digest = hashlib.sha256(f"{first}.{second}".encode()).hexdigest()[:32]
+    return f"{kind}~~~{name[len(kind) + 1 : len(kind) + 101]}~~~{digest}"
