@@ -1,5 +1,6 @@
 """Retry strategies: when a failed attempt is tried again, and how much later."""
 
+import math
 import random
 from collections.abc import Sequence
 from typing import Literal
@@ -11,6 +12,9 @@ from aiki.types.errors import AikiError, DefinitionError
 from aiki.types.failure import type_name
 
 __all__ = ["Retry", "RetryAfter"]
+
+LONGEST = 3.2e9
+"""Seconds; about a hundred years."""
 
 ExceptionTypes = type[BaseException] | Sequence[type[BaseException]]
 
@@ -45,6 +49,8 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     @classmethod
     def never(cls, *, on_crash: Literal["retry", "fail"] = "retry") -> "Retry":
         """One attempt."""
+        if on_crash not in ("retry", "fail"):
+            raise DefinitionError(f'on_crash must be "retry" or "fail", not {on_crash!r}', what="on_crash")
         return cls(on_crash=on_crash)
 
     @classmethod
@@ -102,7 +108,10 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     @classmethod
     def schedule(cls, delays: Sequence[Duration], *, retry_on: ExceptionTypes = (), no_retry_on: ExceptionTypes = ()) -> "Retry":
         """These delays, one after each failed attempt; `max_attempts` is their number plus one."""
-        each = tuple(seconds(delay, "delay") for delay in delays)
+        try:
+            each = tuple(seconds(delay, "delay") for delay in delays)
+        except TypeError as error:
+            raise DefinitionError(f"a schedule takes a list of delays, not {delays!r}", what="delays") from error
         return cls(kind="schedule", max_attempts=len(each) + 1, delays=each, retry_on=_names(retry_on), no_retry_on=_names(no_retry_on))
 
     @staticmethod
@@ -122,8 +131,8 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         retry_on: ExceptionTypes,
         no_retry_on: ExceptionTypes,
     ) -> "Retry":
-        if not factor >= 1:
-            raise DefinitionError(f"factor must be at least 1, not {factor!r}", what="factor")
+        if not _is_factor(factor):
+            raise DefinitionError(f"factor must be a number of at least 1, not {factor!r}", what="factor")
         return cls(
             kind=kind,
             max_attempts=_attempts(max_attempts),
@@ -156,9 +165,9 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     def _power(self, failed: int) -> float:
         try:
-            return float(self.base_delay * self.factor ** (failed - 1))
+            return min(float(self.base_delay * self.factor ** (failed - 1)), LONGEST)
         except OverflowError:
-            return 3.2e9
+            return LONGEST
 
     def retries(self, error: BaseException) -> bool:
         """Whether an attempt that raised `error` may be followed by another."""
@@ -176,12 +185,19 @@ def _attempts(value: int) -> int:
     return value
 
 
+def _is_factor(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value >= 1
+
+
 def _is_exception_class(value: object) -> bool:
     return isinstance(value, type) and issubclass(value, BaseException)
 
 
 def _names(kinds: ExceptionTypes) -> tuple[str, ...]:
-    each = (kinds,) if isinstance(kinds, type) else tuple(kinds)
+    try:
+        each = (kinds,) if isinstance(kinds, type) else tuple(kinds)
+    except TypeError:
+        each = (kinds,)  # type: ignore[assignment]
     for kind in each:
         if not _is_exception_class(kind):
             raise DefinitionError(f"retry_on and no_retry_on take exception classes, not {kind!r}", what="retry_on")
