@@ -11,6 +11,8 @@ __all__ = ["ErrorInfo"]
 MAX_MESSAGE = 4_000
 MAX_TRACEBACK = 16_000
 MAX_CAUSES = 5
+BRIEF_MESSAGE = 500
+BRIEF_TRACEBACK = 2_000
 
 
 class ErrorInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -27,11 +29,21 @@ class ErrorInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         """Describe any exception, also one whose `__str__` raises or that cannot be formatted."""
         cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
         return cls(
-            type=type_name(type(error)),
+            type=_plain(type_name(type(error))),
             message=_text(error)[:MAX_MESSAGE],
-            code=error.code if isinstance(error, AikiError) else None,
+            code=_plain(error.code) if isinstance(error, AikiError) else None,
             traceback=_format(error)[-MAX_TRACEBACK:],
             cause=cls.of(cause, depth=depth + 1) if cause is not None and depth < MAX_CAUSES else None,
+        )
+
+    def brief(self) -> "ErrorInfo":
+        """Without its causes, and shortened: for failures that were followed by another attempt, of which there may be many."""
+        text = self.traceback
+        return ErrorInfo(
+            type=self.type,
+            message=self.message[:BRIEF_MESSAGE],
+            code=self.code,
+            traceback=text if text is None else text[-BRIEF_TRACEBACK:],
         )
 
     def __str__(self) -> str:
@@ -45,13 +57,22 @@ def type_name(kind: type) -> str:
 
 def _text(error: BaseException) -> str:
     try:
-        return str(error)
-    except Exception as failure:
+        return _plain(str(error))
+    except (KeyboardInterrupt, GeneratorExit):
+        raise
+    except BaseException as failure:
         return f"<unprintable: its __str__ raised {type(failure).__name__}>"
 
 
 def _format(error: BaseException) -> str:
     try:
-        return "".join(traceback.format_exception(type(error), error, error.__traceback__, chain=False))
-    except Exception:
-        return "".join(traceback.format_tb(error.__traceback__)) + type_name(type(error))
+        return _plain("".join(traceback.format_exception(type(error), error, error.__traceback__, chain=False)))
+    except (KeyboardInterrupt, GeneratorExit):
+        raise
+    except BaseException:
+        return _plain("".join(traceback.format_tb(error.__traceback__)) + type_name(type(error)))
+
+
+def _plain(text: object) -> str:
+    """A string of exactly that type that UTF-8 can hold: file names may bring lone surrogates, and classes their own kind of string."""
+    return str.encode(text if isinstance(text, str) else repr(text), "utf-8", "backslashreplace").decode()
