@@ -33,7 +33,7 @@ from aiki.journal import Operation, RunMachine, RunState, StepId, decode_state, 
 from aiki.kv import RunStore
 from aiki.types.errors import Conflict, NotConnected, PayloadTooLarge
 from aiki.types.failure import ErrorInfo
-from aiki.types.messages import Mail, Resume, Start, StepFailedOnce, StepResult, Wake
+from aiki.types.messages import Mail, Resume, Start, StepFailedOnce, StepResult, Wake, attempts_made
 from aiki.types.states import is_final
 
 __all__ = ["Activation", "ActivationHost"]
@@ -46,6 +46,9 @@ VISIBLE_AFTER = 0.25
 
 BATCH = 256
 """Messages applied in one commit at most."""
+
+BATCH_BYTES = 256 * 1024
+"""Bytes of results after which no more are applied in one commit: what a commit adds must fit into one message, what it finds is sealed."""
 
 SEAL_ABOVE = 32 * 1024
 """Bytes of journal in the hot value above which what is committed already is sealed into a segment."""
@@ -178,8 +181,11 @@ class Activation:
         overtaken = False
         failure: PayloadTooLarge | None = None
         while True:
-            while self._inbox and len(self._batch) < BATCH:
-                self._batch.append(self._inbox.popleft())
+            weight = sum(_weight(envelope.message) for envelope in self._batch)
+            while self._inbox and len(self._batch) < BATCH and weight < BATCH_BYTES:
+                envelope = self._inbox.popleft()
+                self._batch.append(envelope)
+                weight += _weight(envelope.message)
             machine = self._machine or await self._load()
             if machine is None:
                 self._settle_all()
@@ -459,7 +465,7 @@ class Activation:
         host = self._host
         options = operation.options
         key = step_key(self.run_id, *operation.id, options.key)
-        first = len(step.failed) + 1
+        first = attempts_made(step.failed) + 1
         with telemetry.task_span(operation.name, self.run_id, first, None) as span:
             ended = await run_attempts(
                 partial(body, key), clock=host.clock, worker=host.worker_id, first=first, retry=options.retry, timeout=options.timeout
@@ -485,6 +491,12 @@ def _identity(message: Mail) -> tuple[object, ...] | None:
     if isinstance(message, Wake):
         return ("wake", message.serial)
     return None if isinstance(message, Resume) else ("start",)
+
+
+def _weight(message: Mail) -> int:
+    if not isinstance(message, StepResult):
+        return 0
+    return len(message.value) if message.error is None else 4096 * (1 + len(message.failed))
 
 
 def _size(entries: Sequence[msgspec.Raw]) -> int:

@@ -36,7 +36,7 @@ from aiki.journal.state import (
 from aiki.journal.suspension import RunEvicted
 from aiki.types.errors import IdempotencyConflict, NonDeterminismError, WorkflowStuck
 from aiki.types.failure import ErrorInfo
-from aiki.types.messages import Mail, Resume, Start, StepFailedOnce, StepResult, Wake
+from aiki.types.messages import Mail, Resume, Start, StepFailedOnce, StepResult, Wake, kept_attempts
 from aiki.types.retry import Retry
 from aiki.types.states import State, is_final
 
@@ -297,7 +297,7 @@ class RunMachine:
             message.error,
             message.started_at,
             message.worker,
-            pending.failed + message.failed,
+            kept_attempts(pending.failed + message.failed),
             pending.queue,
         )
         self._append(entry)
@@ -321,7 +321,7 @@ class RunMachine:
         pending = self._pending.get((message.address, message.ordinal))
         if pending is None or pending.serial != message.serial or pending.due is not None:
             return
-        pending.failed += message.failed
+        pending.failed = kept_attempts(pending.failed + message.failed)
         pending.due = now + message.delay
         self.dirty = True
         if pending.kind == "task":

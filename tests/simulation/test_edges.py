@@ -40,12 +40,13 @@ def play(scene: Callable[[World], Awaitable[None]]) -> None:
 
 def test_a_run_that_outgrows_a_message_before_its_first_commit_fails_and_is_not_lost() -> None:
     @task(name="part", local=True)
-    async def part(number: int) -> str:
-        return str(number) * 200_000
+    async def part(text: str) -> int:
+        await asyncio.sleep(1)
+        return len(text)
 
     @workflow(name="parts")
     async def parts(ctx: Context) -> int:
-        return sum(map(len, await asyncio.gather(*(part.run(ctx, number) for number in range(8)))))
+        return sum(await asyncio.gather(*(part.run(ctx, str(number) * 200_000) for number in range(8))))
 
     async def scene(world: World) -> None:
         worker = await world.worker(parts)
