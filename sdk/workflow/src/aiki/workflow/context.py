@@ -10,10 +10,12 @@ from typing import Any, TypeVar, overload
 
 from aiki.journal import Outcome, RunMachine, StepOptions
 from aiki.schema import Schema, content_hash, result_schema, schema_for
+from aiki.task.thread import run_in_thread
 from aiki.types.duration import Duration, seconds
-from aiki.types.errors import TaskFailed, TaskTimedOut
+from aiki.types.errors import DefinitionError, TaskFailed, TaskTimedOut
 from aiki.types.identifiers import RunId
-from aiki.types.names import check_name
+from aiki.types.messages import attempts_made
+from aiki.types.names import check_key, check_name
 from aiki.types.retry import Retry
 from aiki.workflow.logger import RunLogger
 
@@ -92,6 +94,8 @@ class Context:
         back as a list. Calls with the same name are told apart by their order.
         """
         check_name(name, "step")
+        if not callable(function):
+            raise DefinitionError(f"step {name!r} takes a function, for example `lambda: read(path)`, not {function!r}", where="step")
         what = f"step {name!r}"
         schema = _ANY if getattr(function, "__name__", "<lambda>") == "<lambda>" else result_schema(function, what)
 
@@ -99,7 +103,7 @@ class Context:
             if asyncio.iscoroutinefunction(function):
                 value = await function()
             else:
-                value = await asyncio.to_thread(function)
+                value = await run_in_thread(function)
                 if asyncio.iscoroutine(value):
                     value = await value
             return schema.encode(value, f"result of {what}")
@@ -120,6 +124,10 @@ class Context:
         timeout: float | None,
     ) -> bytes:
         """Record a step; for `Task.run` and the like. Raises `TaskFailed` when it failed for good."""
+        if retry is not None and not isinstance(retry, Retry):
+            raise DefinitionError(f"{name!r}: retry must be a Retry, for example Retry.fixed(…), not {retry!r}", where="retry")
+        if key is not None:
+            check_key(key)
         machine = self._machine
         options = StepOptions(queue, retry, timeout, key)
         content = content_hash(payload) if key is None else ""
@@ -132,6 +140,6 @@ class Context:
 def _task_error(name: str, outcome: Outcome) -> TaskFailed:
     error = outcome.error
     kind = TaskTimedOut if error is not None and error.code == TaskTimedOut.code else TaskFailed
-    attempts = len(outcome.failed) + 1
+    attempts = attempts_made(outcome.failed) + 1
     times = "" if attempts == 1 else f" after {attempts} attempts"
     return kind(f"task {name!r} failed{times}: {error}", task=name, error=error, attempts=attempts)
