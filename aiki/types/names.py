@@ -3,9 +3,9 @@
 import re
 import unicodedata
 
-from aiki.types.errors import InvalidName
+from aiki.types.errors import DefinitionError, InvalidName
 
-__all__ = ["MAX_NAME_BYTES", "check_name", "from_token", "to_token"]
+__all__ = ["MAX_NAME_BYTES", "check_key", "check_name", "from_token", "to_token"]
 
 MAX_NAME_BYTES = 120
 """A name's limit in UTF-8 bytes: several of them, escaped threefold at worst, must fit into one subject line of the server (4 KiB)."""
@@ -36,6 +36,18 @@ def check_name(name: object, what: str) -> str:
     if (size := len(name.encode())) > MAX_NAME_BYTES:
         raise _invalid(name, what, f"it is {size} bytes long; the limit is {MAX_NAME_BYTES}")
     return name
+
+
+def check_key(key: object) -> str:
+    """Return `key` if it can be an idempotency key (any text that is not empty), else raise `DefinitionError`."""
+    if type(key) is not str or not key:
+        raise DefinitionError(f"idempotency_key must be a string that is not empty, not {key!r}", what="idempotency_key")
+    if not key.isascii():
+        try:
+            key.encode()
+        except UnicodeEncodeError as error:
+            raise DefinitionError(f"idempotency_key {key!r} is not Unicode: {error.reason}", what="idempotency_key") from error
+    return key
 
 
 def _invalid(name: object, what: str, reason: str) -> InvalidName:

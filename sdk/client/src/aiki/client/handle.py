@@ -18,7 +18,7 @@ from aiki.types.errors import (
     WorkflowFailed,
     WorkflowTimedOut,
 )
-from aiki.types.identifiers import RunId
+from aiki.types.identifiers import RunId, is_run_id
 from aiki.types.messages import Ended
 from aiki.types.states import is_final
 
@@ -74,6 +74,8 @@ class RunHandle(Generic[Output]):
     async def _end(self) -> Ended:
         """How the run ended."""
         client = self._client
+        if not is_run_id(self.id):
+            raise self._missing()
         with client.ends.waiting(self.id) as told:
             if client.ends.expected(self.id):
                 return await self._wait(told, look=False)
