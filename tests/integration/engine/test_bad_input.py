@@ -30,7 +30,7 @@ from aiki.sdk import (
     workflow,
 )
 from aiki.types.errors import ResultTimeout, StreamMissing, TopologyMismatch
-from tests.integration.engine.place import Place
+from tests.integration.engine.place import Place, eventually
 
 SOON = 20.0
 BIG = 10 * 1024 * 1024
@@ -54,6 +54,13 @@ async def price(order: Order) -> int:
 @task(name="ship")
 async def ship(order: Order) -> str:
     return order.id
+
+
+# For what type checkers refuse as well.
+any_task: Any = task
+any_workflow: Any = workflow
+any_retry: Any = Retry
+any_ship: Any = ship
 
 
 # -- payloads
@@ -112,7 +119,7 @@ async def test_a_task_s_payload_of_the_wrong_type_is_refused_and_nothing_dispatc
     assert not started and (await handle.describe()).steps == ()
 
 
-@pytest.mark.parametrize("payload", [object(), {1j: 2}, lambda: None, {"a": {"b": object()}}, float("nan"), [float("inf")], "\ud800", 1 << 70])
+@pytest.mark.parametrize("payload", [object(), {1j: 2}, lambda: None, {"a": {"b": object()}}, float("nan"), [float("inf")], "\ud800"])
 async def test_what_cannot_be_encoded_is_refused_and_nothing_stored(place: Place, payload: Any) -> None:
     @workflow(name="anything")
     async def anything(ctx: Context, value: Any) -> None:
@@ -197,7 +204,7 @@ async def test_ten_megabytes_fail_the_run_once(place: Place, kind: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["local at once", "remote at once", "one after another"])
-async def test_a_run_whose_parts_do_not_fit_together_fails_or_is_split_but_never_hangs(place: Place, how: str) -> None:
+async def test_results_that_do_not_fit_into_one_message_together_are_recorded_one_after_another(place: Place, how: str) -> None:
     """Each result is below the limit of one payload; at once they do not fit into one message of the server."""
 
     @task(name="part")
@@ -212,14 +219,7 @@ async def test_a_run_whose_parts_do_not_fit_together_fails_or_is_split_but_never
 
     await place.worker(parts, part)
     handle = await parts.enqueue(place.client, how)
-    if how == "one after another":
-        assert await handle.wait_for_completion(timeout=SOON) == 1_600_000
-        return
-    try:
-        assert await handle.wait_for_completion(timeout=SOON) == 1_600_000
-    except WorkflowFailed as error:
-        assert error.fields["error"].code == PayloadTooLarge.code
-    assert (await handle.get_status()).state in ("failed", "completed")
+    assert await handle.wait_for_completion(timeout=SOON) == 1_600_000
 
 
 async def test_too_large_a_fan_out_of_inputs_fails_the_run(place: Place) -> None:
@@ -320,9 +320,10 @@ async def test_the_newest_version_is_found(place: Place) -> None:
 
 
 async def _served(place: Place, workers: int) -> None:
-    async with asyncio.timeout(SOON):
-        while len(await place.client.workers()) < workers:
-            await asyncio.sleep(0.01)
+    async def reported() -> bool:
+        return len(await place.client.workers()) >= workers
+
+    await eventually(reported)
 
 
 async def test_a_run_that_nobody_serves_waits_and_says_for_what(place: Place) -> None:
@@ -351,7 +352,7 @@ async def test_an_id_that_no_run_has(place: Place, run_id: Any) -> None:
 
 
 async def test_runs_in_a_state_that_there_is_not(place: Place) -> None:
-    with pytest.raises(DefinitionError, match="'done'.*completed"):
+    with pytest.raises(DefinitionError, match=r"'done'.*completed"):
         async for _ in place.client.runs(state="done"):
             pass
 
@@ -391,7 +392,9 @@ async def test_a_worker_without_anything_to_serve_or_started_twice(place: Place)
         await worker.start()
 
 
-@pytest.mark.parametrize("name", ["a.b.c", "two words", "*", ">", "a.*.>", "naïve-Ünïcode-名前-🚀", "$JS.API", "=2E", "~", "名" * 40, "a" * 120, "%s{0}"])
+@pytest.mark.parametrize(
+    "name", ["a.b.c", "two words", "*", ">", "a.*.>", "naïve-Ünïcode-名前-🚀", "$JS.API", "=2E", "~", "名" * 40, "a" * 120, "%s{0}"]
+)
 async def test_strange_names_work_end_to_end(place: Place, name: str) -> None:
     @task(name=name, queue=name)
     async def strange(text: str) -> str:
@@ -431,7 +434,8 @@ async def test_strange_regions_work_end_to_end(place: Place, region: str) -> Non
 
 
 BAD_NAMES = [
-    "n" * 300, "名" * 41, "", " ", " a", "a ", "a\nb", "a\tb", "a\0b", "\x7f", "a\r\nPUB x 0", "\u202e", "\ud800", "e\u0301", 5, b"a", ("a",),
+    "n" * 300, "名" * 41, "", " ", " a", "a ", "a\nb", "a\tb", "a\0b", "\x7f", "a\r\nPUB x 0", "\u202e", "\ud800", "e\u0301",
+    5, b"a", ("a",),
 ]  # fmt: skip
 
 
@@ -522,37 +526,37 @@ async def test_names_that_look_alike_when_joined_are_told_apart(place: Place) ->
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: Retry.fixed(max_attempts=0, delay=1),
-        lambda: Retry.fixed(max_attempts=True, delay=1),
-        lambda: Retry.fixed(max_attempts="3", delay=1),  # type: ignore[arg-type]
-        lambda: Retry.fixed(max_attempts=3, delay="1"),  # type: ignore[arg-type]
-        lambda: Retry.fixed(max_attempts=3, delay=-1),
-        lambda: Retry.fixed(max_attempts=3, delay=float("nan")),
-        lambda: Retry.fixed(max_attempts=3, delay=float("inf")),
-        lambda: Retry.fixed(max_attempts=3, delay=1, retry_on="ValueError"),  # type: ignore[arg-type]
-        lambda: Retry.fixed(max_attempts=3, delay=1, retry_on=5),  # type: ignore[arg-type]
-        lambda: Retry.fixed(max_attempts=3, delay=1, no_retry_on=[int]),  # type: ignore[list-item]
-        lambda: Retry.exponential(max_attempts=3, base_delay=1, factor=0.5),
-        lambda: Retry.exponential(max_attempts=3, base_delay=1, factor="2"),  # type: ignore[arg-type]
-        lambda: Retry.exponential(max_attempts=3, base_delay=1, factor=float("inf")),
-        lambda: Retry.exponential(max_attempts=3, base_delay=1, max_delay=-1),
-        lambda: Retry.linear(max_attempts=3, base_delay=None),  # type: ignore[arg-type]
-        lambda: Retry.jittered(max_attempts=3.0, base_delay=1),  # type: ignore[arg-type]
-        lambda: Retry.schedule(5),  # type: ignore[arg-type]
-        lambda: Retry.schedule([1, "2"]),  # type: ignore[list-item]
-        lambda: Retry.schedule([-1]),
-        lambda: Retry.never(on_crash="maybe"),  # type: ignore[arg-type]
-        lambda: Retry.after("soon"),  # type: ignore[arg-type]
-        lambda: Retry.after(-1),
-        lambda: task(name="t", retry=3)(price.function),  # type: ignore[arg-type, call-overload]
-        lambda: task(name="t", timeout=0)(price.function),  # type: ignore[call-overload]
-        lambda: task(name="t", timeout=-1)(price.function),  # type: ignore[call-overload]
-        lambda: task(name="t", timeout="5s")(price.function),  # type: ignore[arg-type, call-overload]
-        lambda: workflow(name="w", retry="always")(buy.function),  # type: ignore[arg-type, call-overload]
-        lambda: workflow(name="w")(lambda ctx: None),  # type: ignore[call-overload]
-        lambda: workflow(name="w")(price),  # type: ignore[call-overload]
-        lambda: task(name="t")(buy),  # type: ignore[call-overload]
-        lambda: task(name="t")(5),  # type: ignore[call-overload]
+        lambda: any_retry.fixed(max_attempts=0, delay=1),
+        lambda: any_retry.fixed(max_attempts=True, delay=1),
+        lambda: any_retry.fixed(max_attempts="3", delay=1),
+        lambda: any_retry.fixed(max_attempts=3, delay="1"),
+        lambda: any_retry.fixed(max_attempts=3, delay=-1),
+        lambda: any_retry.fixed(max_attempts=3, delay=float("nan")),
+        lambda: any_retry.fixed(max_attempts=3, delay=float("inf")),
+        lambda: any_retry.fixed(max_attempts=3, delay=1, retry_on="ValueError"),
+        lambda: any_retry.fixed(max_attempts=3, delay=1, retry_on=5),
+        lambda: any_retry.fixed(max_attempts=3, delay=1, no_retry_on=[int]),
+        lambda: any_retry.exponential(max_attempts=3, base_delay=1, factor=0.5),
+        lambda: any_retry.exponential(max_attempts=3, base_delay=1, factor="2"),
+        lambda: any_retry.exponential(max_attempts=3, base_delay=1, factor=float("inf")),
+        lambda: any_retry.exponential(max_attempts=3, base_delay=1, max_delay=-1),
+        lambda: any_retry.linear(max_attempts=3, base_delay=None),
+        lambda: any_retry.jittered(max_attempts=3.0, base_delay=1),
+        lambda: any_retry.schedule(5),
+        lambda: any_retry.schedule([1, "2"]),
+        lambda: any_retry.schedule([-1]),
+        lambda: any_retry.never(on_crash="maybe"),
+        lambda: any_retry.after("soon"),
+        lambda: any_retry.after(-1),
+        lambda: any_task(name="t", retry=3)(price.function),
+        lambda: any_task(name="t", timeout=0)(price.function),
+        lambda: any_task(name="t", timeout=-1)(price.function),
+        lambda: any_task(name="t", timeout="5s")(price.function),
+        lambda: any_workflow(name="w", retry="always")(buy.function),
+        lambda: any_workflow(name="w")(lambda ctx: None),
+        lambda: any_workflow(name="w")(price),
+        lambda: any_task(name="t")(buy),
+        lambda: any_task(name="t")(5),
     ],
 )
 def test_a_wrong_declaration_is_a_definition_error(make: Any) -> None:
@@ -581,7 +585,8 @@ async def test_a_worker_s_wrong_option_is_a_definition_error(place: Place, optio
 
 
 @pytest.mark.parametrize(
-    "options", [{"idempotency_key": ""}, {"idempotency_key": 5}, {"idempotency_key": "\ud800"}, {"on_conflict": "ignore"}, {"on_conflict": None}]
+    "options",
+    [{"idempotency_key": ""}, {"idempotency_key": 5}, {"idempotency_key": "\ud800"}, {"on_conflict": "ignore"}, {"on_conflict": None}],
 )
 async def test_a_wrong_option_of_a_start_is_a_definition_error_and_nothing_stored(place: Place, options: dict[str, Any]) -> None:
     before = await place.sequences()
@@ -605,14 +610,14 @@ async def test_a_client_s_wrong_option_is_a_definition_error(place: Place, optio
 
 async def test_wrong_options_of_a_call_fail_in_the_workflow_and_do_not_poison_the_run(place: Place) -> None:
     calls: list[Any] = [
-        lambda ctx: ship.run(ctx, Order("a", 1), retry=3),
-        lambda ctx: ship.run(ctx, Order("a", 1), retry="x", local=True),
-        lambda ctx: ship.run(ctx, Order("a", 1), timeout=0),
-        lambda ctx: ship.run(ctx, Order("a", 1), timeout="x"),
-        lambda ctx: ship.run(ctx, Order("a", 1), idempotency_key=5),
-        lambda ctx: ship.run(ctx, Order("a", 1), idempotency_key=""),
-        lambda ctx: ship.run(ctx, Order("a", 1), idempotency_key="\ud800"),
-        lambda ctx: ship.run(ctx, Order("a", 1), queue=5),
+        lambda ctx: any_ship.run(ctx, Order("a", 1), retry=3),
+        lambda ctx: any_ship.run(ctx, Order("a", 1), retry="x", local=True),
+        lambda ctx: any_ship.run(ctx, Order("a", 1), timeout=0),
+        lambda ctx: any_ship.run(ctx, Order("a", 1), timeout="x"),
+        lambda ctx: any_ship.run(ctx, Order("a", 1), idempotency_key=5),
+        lambda ctx: any_ship.run(ctx, Order("a", 1), idempotency_key=""),
+        lambda ctx: any_ship.run(ctx, Order("a", 1), idempotency_key="\ud800"),
+        lambda ctx: any_ship.run(ctx, Order("a", 1), queue=5),
         lambda ctx: ctx.step("s", lambda: 1, retry=3),
         lambda ctx: ctx.step("s", lambda: 1, timeout=0),
         lambda ctx: ctx.step("s", lambda: 1, timeout=-1),
@@ -958,7 +963,7 @@ async def test_a_workflow_that_blocks_the_loop_is_reported_with_its_stack(place:
 async def test_a_workflow_that_spins_fails_and_others_go_on(place: Place) -> None:
     @workflow(name="spinning")
     async def spinning(ctx: Context) -> None:
-        while True:
+        while True:  # noqa: ASYNC110
             await asyncio.sleep(0)
 
     await place.worker(spinning, buy)
@@ -1035,10 +1040,8 @@ async def test_bodies_that_block_run_in_threads_and_others_go_on(place: Place) -
     try:
         second = await passing.enqueue(place.client)
         assert await second.wait_for_completion(timeout=SOON) != threading.main_thread().name
-        async with asyncio.timeout(SOON):
-            for _ in range(40):
-                while not blocked.acquire(blocking=False):
-                    await asyncio.sleep(0.01)
+        for _ in range(40):
+            assert await asyncio.to_thread(blocked.acquire, timeout=SOON)
     finally:
         release.set()
     assert await first.wait_for_completion(timeout=SOON) == sum(range(40))
@@ -1057,7 +1060,7 @@ async def test_a_blocking_body_that_takes_too_long_fails_in_time(place: Place, l
         try:
             await slow.run(ctx, local=local)
         except TaskTimedOut as error:
-            return error.fields["error"].message
+            return str(error.fields["error"].message)
         return ""
 
     await place.worker(calls, slow)

@@ -14,6 +14,7 @@ from aiki.sdk import Client
 from aiki.transport import EmbeddedNats
 from aiki.transport.embedded import find_binary
 from aiki.types.errors import DefinitionError, JetStreamDisabled, NotConnected, ServerTooOld
+from tests.integration.engine.place import eventually
 
 Greeting = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Any]
 
@@ -88,7 +89,9 @@ async def test_something_else_listens(serve: Greeting) -> None:
         assert "127.0.0.1" in str(await refuse(f"nats://token@127.0.0.1:{port}"))
 
 
-@pytest.mark.parametrize("url", ["nats://no-such-host.invalid:4222", "nats://127.0.0.1:port", "ftp://127.0.0.1", "nats://", "a b", "nats://[::1"])
+@pytest.mark.parametrize(
+    "url", ["nats://no-such-host.invalid:4222", "nats://127.0.0.1:port", "ftp://127.0.0.1", "nats://", "a b", "nats://[::1"]
+)
 async def test_not_an_address(url: str) -> None:
     await refuse(url)
 
@@ -117,10 +120,13 @@ async def test_a_server_without_jetstream(tmp_path: Path) -> None:
         str(find_binary()), "-a", "127.0.0.1", "-p", "-1", "--ports_file_dir", str(ports), stderr=asyncio.subprocess.DEVNULL
     )
     try:
-        async with asyncio.timeout(10):
-            while not (found := [file for file in ports.glob("*.ports") if file.read_text()]):
-                await asyncio.sleep(0.01)
-        url = json.loads(found[0].read_text())["nats"][0]
+
+        async def ready() -> bool:
+            return any(file.read_text() for file in ports.glob("*.ports"))
+
+        await eventually(ready)
+        [file] = ports.glob("*.ports")
+        url = json.loads(file.read_text())["nats"][0]
         with pytest.raises(JetStreamDisabled, match="-js"):
             await Client.connect(url, timeout=2)
     finally:
