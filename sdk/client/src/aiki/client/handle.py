@@ -3,7 +3,7 @@
 import asyncio
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from aiki.client.views import RunStatus, RunView, queued_status, run_status, run_view
+from aiki.client.views import RunStatus, RunView, queued_status, queued_view, run_status, run_view
 from aiki.journal import RunState, decode_state
 from aiki.kv import STATE_HEADER
 from aiki.schema import Schema
@@ -142,9 +142,7 @@ class RunHandle(Generic[Output]):
         if found is None:
             start = await self._client.waiting_start(self.workflow, self.version, self.id)
             if start is not None:
-                return RunView(
-                    status=queued_status(start), input=None, output=None, steps=(), sleeps_until=None, ticks=0, revision=0, host=""
-                )
+                return queued_view(start)
             if (found := await self._client.load(self.id)) is None:
                 raise self._missing()
         state, revision = found

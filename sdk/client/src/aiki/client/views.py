@@ -11,7 +11,7 @@ from aiki.types.identifiers import RunId
 from aiki.types.messages import Attempt, Start, attempts_made
 from aiki.types.states import State, is_final
 
-__all__ = ["AttemptView", "RunStatus", "RunView", "StepView", "queued_status", "run_status", "run_view"]
+__all__ = ["AttemptView", "RunStatus", "RunView", "StepView", "queued_status", "queued_view", "run_status", "run_view"]
 
 
 class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,6 +108,13 @@ def queued_status(start: Start) -> RunStatus:
         error=None,
         waiting_on=(f"a worker with workflow {start.workflow!r} version {start.version!r}",),
         idempotency_key=start.key,
+    )
+
+
+def queued_view(start: Start) -> RunView:
+    """Of a run that no worker has taken up yet."""
+    return RunView(
+        status=queued_status(start), input=_value(start.input), output=None, steps=(), sleeps_until=None, ticks=0, revision=0, host=""
     )
 
 
