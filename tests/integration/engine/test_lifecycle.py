@@ -97,7 +97,7 @@ async def test_the_status_at_each_stage(place: Place) -> None:
     await handle.wait_for_completion(timeout=SOON)
     status = await handle.get_status()
     assert (status.state, status.waiting_on, status.error) == ("completed", (), None)
-    assert status.finished_at is not None and status.finished_at >= status.started_at
+    assert status.finished_at is not None and status.started_at is not None and status.finished_at >= status.started_at
     view = await handle.describe()
     assert (view.output, [(step.state, step.output) for step in view.steps]) == ("a", [("completed", "a")])
 
@@ -180,7 +180,7 @@ async def test_two_workers_share_the_load(place: Place) -> None:
         await place.worker(shared, meets, id=name, max_concurrent_tasks=1)
     handles = [await shared.enqueue(place.client, number) for number in range(8)]
     assert await asyncio.gather(*(handle.wait_for_completion(timeout=SOON) for handle in handles)) == list(range(8))
-    workers = [step.worker for handle in handles for step in (await handle.describe()).steps]
+    workers = [str(step.worker) for handle in handles for step in (await handle.describe()).steps]
     assert sorted(set(workers)) == ["a", "b", "c", "d"]
 
 
