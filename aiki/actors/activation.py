@@ -33,7 +33,7 @@ from aiki.journal import Operation, RunMachine, RunState, StepId, decode_state, 
 from aiki.kv import RunStore
 from aiki.types.errors import Conflict, NotConnected, PayloadTooLarge
 from aiki.types.failure import ErrorInfo
-from aiki.types.messages import Mail, Resume, Start, StepFailedOnce, StepResult, Wake
+from aiki.types.messages import Mail, Resume, Start, StepFailedOnce, StepResult, Wake, attempts_made
 from aiki.types.states import is_final
 
 __all__ = ["Activation", "ActivationHost"]
@@ -46,6 +46,9 @@ VISIBLE_AFTER = 0.25
 
 BATCH = 256
 """Messages applied in one commit at most."""
+
+BATCH_BYTES = 256 * 1024
+"""Bytes of results after which no more are applied in one commit: what a commit adds must fit into one message, what it finds is sealed."""
 
 SEAL_ABOVE = 32 * 1024
 """Bytes of journal in the hot value above which what is committed already is sealed into a segment."""
@@ -179,8 +182,11 @@ class Activation:
         overtaken = False
         failure: PayloadTooLarge | None = None
         while True:
-            while self._inbox and len(self._batch) < BATCH:
-                self._batch.append(self._inbox.popleft())
+            weight = sum(_weight(envelope.message) for envelope in self._batch)
+            while self._inbox and len(self._batch) < BATCH and weight < BATCH_BYTES:
+                envelope = self._inbox.popleft()
+                self._batch.append(envelope)
+                weight += _weight(envelope.message)
             machine = self._machine or await self._load()
             if machine is None:
                 self._settle_all()
@@ -195,8 +201,7 @@ class Activation:
             except Conflict:
                 # What was taken up on the view that proved stale is judged anew.
                 self._drop_machine()
-                self._batch[:0] = self._held
-                self._held.clear()
+                self._take_back()
                 overtaken = True
                 continue
             except PayloadTooLarge as error:
@@ -204,6 +209,7 @@ class Activation:
                 if failure is not None:
                     raise
                 self._drop_machine()
+                self._take_back()  # the start, if nothing has been written yet
                 failure = error
                 continue
             overtaken = self._current = False
@@ -221,6 +227,10 @@ class Activation:
                     return
                 self._release_early()
                 await self._wait(due)
+
+    def _take_back(self) -> None:
+        self._batch[:0] = self._held
+        self._held.clear()
 
     def _apply(self, machine: RunMachine, now: float, failure: PayloadTooLarge | None) -> None:
         watchdog = self._host.watchdog
@@ -290,6 +300,11 @@ class Activation:
                 _log.warning("run %s does not exist (any more): its message is dropped", self.run_id)
                 return None
             state, self._revision = self._new_state(start), 0
+        elif start is not None and not self._serves(state := decode_state(stored.value)):
+            _log.warning(
+                "run %s is one of version %r of its workflow: a start of version %r is dropped", self.run_id, state.version, start.version
+            )
+            return None
         elif is_final(stored.state):
             await self._host.run_ended(decode_state(stored.value), again=True)
             return None
@@ -306,6 +321,10 @@ class Activation:
         self._host.watchdog.leave()
         self._machine = machine
         return machine
+
+    def _serves(self, state: RunState) -> bool:
+        """Another version's run may have the idempotency key of a start: it is no business of this code."""
+        return (state.workflow, state.version) == (self.definition.name, self.definition.version)
 
     async def _verify(self) -> None:
         """`Conflict` unless the state that we hold is the newest.
@@ -460,7 +479,7 @@ class Activation:
         host = self._host
         options = operation.options
         key = step_key(self.run_id, *operation.id, options.key)
-        first = len(step.failed) + 1
+        first = attempts_made(step.failed) + 1
         with telemetry.task_span(operation.name, self.run_id, first, None) as span:
             ended = await run_attempts(
                 partial(body, key), clock=host.clock, worker=host.worker_id, first=first, retry=options.retry, timeout=options.timeout
@@ -486,6 +505,12 @@ def _identity(message: Mail) -> tuple[object, ...] | None:
     if isinstance(message, Wake):
         return ("wake", message.serial)
     return None if isinstance(message, Resume) else ("start",)
+
+
+def _weight(message: Mail) -> int:
+    if not isinstance(message, StepResult):
+        return 0
+    return len(message.value) if message.error is None else 4096 * (1 + len(message.failed))
 
 
 def _size(entries: Sequence[msgspec.Raw]) -> int:

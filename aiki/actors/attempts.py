@@ -8,7 +8,7 @@ from typing import NamedTuple
 from aiki.clock import Clock
 from aiki.types.errors import DefinitionError, PayloadError, TaskTimedOut, WorkerLost
 from aiki.types.failure import ErrorInfo
-from aiki.types.messages import Attempt
+from aiki.types.messages import Attempt, kept_attempts
 from aiki.types.retry import Retry
 
 __all__ = ["LONGEST_WAIT", "Ended", "lost", "run_attempts", "step_key"]
@@ -57,7 +57,7 @@ async def run_attempts(
     Cancelling the caller cancels the body and nothing is decided; whatever else the body raises (`SystemExit` too) is a failed attempt.
     """
     strategy = retry or _NEVER
-    failed: list[Attempt] = []
+    failed: tuple[Attempt, ...] = ()
     number = first
     while True:
         started = clock.now()
@@ -66,7 +66,7 @@ async def run_attempts(
                 value = await body(number)
             else:
                 value = await _within(timeout, body, number)
-            return Ended(value, None, started, tuple(failed))
+            return Ended(value, None, started, failed)
         except (KeyboardInterrupt, GeneratorExit):
             raise
         except BaseException as error:
@@ -78,11 +78,11 @@ async def run_attempts(
             fault = isinstance(error, PayloadError | DefinitionError)
             delay = None if fault else strategy.next_delay(number, error, random.SystemRandom())
         if delay is None:
-            return Ended(b"", info, started, tuple(failed))
-        failed.append(Attempt(number, started, clock.now(), worker, info.brief()))
+            return Ended(b"", info, started, failed)
+        failed = kept_attempts((*failed, Attempt(number, started, clock.now(), worker, info.brief())))
         number += 1
         if delay > LONGEST_WAIT:
-            return Ended(b"", info, started, tuple(failed), delay)
+            return Ended(b"", info, started, failed, delay)
         await asyncio.sleep(delay)
 
 

@@ -10,7 +10,7 @@ from aiki import telemetry
 from aiki.journal import OutAlarm, OutDispatch, RunMachine, RunState
 from aiki.transport.port import Ack, Transport
 from aiki.types.errors import Conflict, OutcomeUnknown
-from aiki.types.messages import Dispatch, Wake, encode
+from aiki.types.messages import Dispatch, Wake, attempts_made, encode
 from aiki.types.subjects import Subjects
 
 __all__ = ["DEFAULT_QUEUE", "Outbox"]
@@ -69,7 +69,7 @@ class Outbox:
                 step.serial,
                 step.name,
                 step.input,
-                len(step.failed) + 1,
+                attempts_made(step.failed) + 1,
                 self._host_subject,
                 f"{self._subjects.run_mail(state.workflow, state.version)}{state.run_id}",
                 step.retry,

@@ -3,7 +3,7 @@
 from typing import Literal
 
 from aiki.transport.port import ConsumerSpec, StreamSpec, Transport
-from aiki.types.errors import StreamMissing
+from aiki.types.errors import StreamMissing, TopologyMismatch
 from aiki.types.subjects import Subjects
 
 __all__ = ["ACK_WAIT", "check", "consumer", "init", "streams"]
@@ -14,6 +14,9 @@ ACK_WAIT = 3.0
 """Seconds without a sign of life after which a message is given to another worker. A false alarm costs work and nothing else."""
 
 DEDUPE_WINDOW = 120.0
+
+ESSENTIAL = ("retention", "history", "allow_ttl", "allow_schedules", "republish")
+"""Settings of a stream without which work would be lost or never come; where and how often it is stored is the operator's choice."""
 
 
 def streams(subjects: Subjects, *, replicas: int = 1, storage: Storage = "file") -> tuple[StreamSpec, ...]:
@@ -80,13 +83,22 @@ async def init(
 
 
 async def check(transport: Transport, subjects: Subjects) -> None:
-    """Raise `StreamMissing`, which names `aiki init`, unless the region has its streams."""
+    """Raise `StreamMissing`, which names `aiki init`, unless the region has its streams, `TopologyMismatch` for harmful settings."""
     for spec in streams(subjects):
-        if await transport.stream(spec.name) is None:
+        found = await transport.stream(spec.name)
+        if found is None:
             raise StreamMissing(
                 f"region {subjects.region!r} has no stream {spec.name!r}: create its streams with `aiki init --region {subjects.region}`",
                 stream=spec.name,
                 region=subjects.region,
+            )
+        different = {name: (getattr(found, name), getattr(spec, name)) for name in ESSENTIAL if getattr(found, name) != getattr(spec, name)}
+        if different:
+            settings = ", ".join(f"{name} is {present!r}, not {wanted!r}" for name, (present, wanted) in different.items())
+            raise TopologyMismatch(
+                f"stream {spec.name} has other settings ({settings}): `aiki init --region {subjects.region} --update` changes what it can",
+                name=spec.name,
+                differences=different,
             )
 
 

@@ -37,7 +37,7 @@ from aiki.journal.state import (
 from aiki.schema import content_hash
 from aiki.types.errors import IdempotencyConflict, NonDeterminismError, WorkflowStuck
 from aiki.types.failure import ErrorInfo
-from aiki.types.messages import Ended, Mail, Resume, Start, StepFailedOnce, StepResult, Wake
+from aiki.types.messages import Ended, Mail, Resume, Start, StepFailedOnce, StepResult, Wake, kept_attempts
 from aiki.types.retry import Retry
 from aiki.types.states import State, is_final
 
@@ -314,7 +314,7 @@ class RunMachine:
             message.error,
             message.started_at,
             message.worker,
-            pending.failed + message.failed,
+            kept_attempts(pending.failed + message.failed),
             pending.queue,
         )
         index = self._append(entry)
@@ -330,7 +330,7 @@ class RunMachine:
             return
         if pending.kind == "local" and pending.due is not None:
             return
-        pending.failed += message.failed
+        pending.failed = kept_attempts(pending.failed + message.failed)
         pending.due = now + message.delay
         self.dirty = True
         if pending.kind == "task":

@@ -117,7 +117,8 @@ class Connection(Client):
             # Once may not be enough: nats-py swallows a cancellation here and there.
             attempt.cancel()
             await asyncio.wait({attempt}, timeout=0.01)
-        await self.close()
+        if self._flush_queue is not None:  # else nats-py found no fault but with the address, and has nothing to close
+            await self.close()
 
     def write(self, *parts: bytes) -> None:
         """Queue bytes; they leave together with all that is written in this iteration of the loop."""

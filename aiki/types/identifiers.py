@@ -5,7 +5,7 @@ import secrets
 import time
 from typing import NewType
 
-__all__ = ["RunId", "ScheduleId", "TaskId", "WorkerId", "keyed_run_id", "new_run_id"]
+__all__ = ["RunId", "ScheduleId", "TaskId", "WorkerId", "is_run_id", "keyed_run_id", "new_run_id"]
 
 RunId = NewType("RunId", str)
 TaskId = NewType("TaskId", str)
@@ -28,6 +28,11 @@ def new_run_id() -> RunId:
     """A new unique id of 26 characters, which sorts by the time it was made (milliseconds, by this machine's clock)."""
     milliseconds = time.time_ns() // 1_000_000
     return RunId(_base32(milliseconds << 80 | secrets.randbits(80), 26))
+
+
+def is_run_id(value: object) -> bool:
+    """Whether a run could have this id; what is not one must not become part of a subject."""
+    return type(value) is str and len(value) == 26 and value.isascii() and value.isalnum()
 
 
 def keyed_run_id(workflow: str, key: str) -> RunId:

@@ -4,6 +4,8 @@ Fields may be added at the end with a default, never moved or removed: old messa
 Instants are seconds since the epoch; payloads are JSON, as bytes.
 """
 
+from collections.abc import Sequence
+
 import msgspec
 
 from aiki.types.failure import ErrorInfo
@@ -20,11 +22,16 @@ __all__ = [
     "StepFailedOnce",
     "StepResult",
     "Wake",
+    "attempts_made",
     "decode_dispatch",
     "decode_ended",
     "decode_mail",
     "encode",
+    "kept_attempts",
 ]
+
+KEPT_FIRST, KEPT_LAST = 3, 17
+"""Failed attempts of one step that are remembered."""
 
 
 class _Wire(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
@@ -39,6 +46,18 @@ class Attempt(_Wire, frozen=True):
     finished_at: float
     worker: str
     error: ErrorInfo
+
+
+def attempts_made(failed: Sequence[Attempt]) -> int:
+    """How many attempts have failed; `failed` may lack some of them."""
+    return failed[-1].number if failed else 0
+
+
+def kept_attempts(failed: Sequence[Attempt]) -> tuple[Attempt, ...]:
+    """The attempts that are remembered: the first ones and the last ones, so that thousands still fit into a message."""
+    if len(failed) <= KEPT_FIRST + KEPT_LAST:
+        return tuple(failed)
+    return (*failed[:KEPT_FIRST], *failed[-KEPT_LAST:])
 
 
 class Start(_Wire, frozen=True, tag="start"):

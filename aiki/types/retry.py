@@ -46,6 +46,8 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     @classmethod
     def never(cls, *, on_crash: Literal["retry", "fail"] = "retry") -> "Retry":
         """One attempt."""
+        if on_crash not in ("retry", "fail"):
+            raise DefinitionError(f'on_crash must be "retry" or "fail", not {on_crash!r}', what="on_crash")
         return cls(on_crash=on_crash)
 
     @classmethod
@@ -103,7 +105,10 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     @classmethod
     def schedule(cls, delays: Sequence[Duration], *, retry_on: ExceptionTypes = (), no_retry_on: ExceptionTypes = ()) -> "Retry":
         """These delays, one after each failed attempt; `max_attempts` is their number plus one."""
-        each = tuple(seconds(delay, "delay") for delay in delays)
+        try:
+            each = tuple(seconds(delay, "delay") for delay in delays)
+        except TypeError as error:
+            raise DefinitionError(f"a schedule takes a list of delays, not {delays!r}", what="delays") from error
         return cls(kind="schedule", max_attempts=len(each) + 1, delays=each, retry_on=_names(retry_on), no_retry_on=_names(no_retry_on))
 
     @staticmethod
@@ -123,7 +128,7 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         retry_on: ExceptionTypes,
         no_retry_on: ExceptionTypes,
     ) -> "Retry":
-        if type(factor) not in (int, float) or not 1 <= factor < math.inf:
+        if not _is_factor(factor):
             raise DefinitionError(f"factor must be a number of at least 1, not {factor!r}", what="factor")
         return cls(
             kind=kind,
@@ -156,7 +161,7 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     def _power(self, failed: int) -> float:
         try:
-            return float(self.base_delay * self.factor ** (failed - 1))
+            return min(float(self.base_delay * self.factor ** (failed - 1)), LONGEST)
         except OverflowError:
             return LONGEST
 
@@ -176,12 +181,19 @@ def _attempts(value: int) -> int:
     return value
 
 
+def _is_factor(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value >= 1
+
+
 def _is_exception_class(value: object) -> bool:
     return isinstance(value, type) and issubclass(value, BaseException)
 
 
 def _names(kinds: ExceptionTypes) -> tuple[str, ...]:
-    each = (kinds,) if isinstance(kinds, type) else tuple(kinds)
+    try:
+        each = (kinds,) if isinstance(kinds, type) else tuple(kinds)
+    except TypeError:
+        each = (kinds,)  # type: ignore[assignment]
     for kind in each:
         if not _is_exception_class(kind):
             raise DefinitionError(f"retry_on and no_retry_on take exception classes, not {kind!r}", what="retry_on")

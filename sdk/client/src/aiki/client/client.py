@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+import re
+import secrets
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import aclosing
@@ -18,9 +20,12 @@ from aiki.journal import Entry, RunState, decode_state
 from aiki.kv import RunStore
 from aiki.schema import Schema, payload_hash
 from aiki.transport.port import Transport
-from aiki.types.errors import DefinitionError, IdempotencyConflict, OutcomeUnknown
-from aiki.types.identifiers import RunId, keyed_run_id, new_run_id
+from aiki.types.duration import seconds
+from aiki.types.errors import DefinitionError, IdempotencyConflict, OutcomeUnknown, UnknownWorkflow
+from aiki.types.identifiers import RunId, is_run_id, keyed_run_id, new_run_id
 from aiki.types.messages import Start, decode_mail, encode
+from aiki.types.names import check_key, check_name
+from aiki.types.states import STATES
 from aiki.types.subjects import Subjects
 
 __all__ = ["DEFAULT_URL", "Client", "OnConflict"]
@@ -52,6 +57,9 @@ class Client:
         """
         from aiki.transport.jetstream import JetStreamTransport
 
+        seconds(timeout, "timeout", least=0.001)
+        if url is not None and not isinstance(url, str):
+            raise DefinitionError(f"the address of NATS must be a string, not {url!r}", what="url")
         subject_region = region if region is not None else os.environ.get("AIKI_REGION", "default")
         Subjects(subject_region)
         transport = await JetStreamTransport.connect(url or os.environ.get("AIKI_URL", DEFAULT_URL), timeout=timeout, **options)
@@ -85,8 +93,10 @@ class Client:
         """
         if on_conflict not in ("error", "return_existing"):
             raise DefinitionError(f'on_conflict must be "error" or "return_existing", not {on_conflict!r}', what="on_conflict")
-        if idempotency_key is not None and (type(idempotency_key) is not str or not idempotency_key):
-            raise DefinitionError(f"idempotency_key must be a string that is not empty, not {idempotency_key!r}", what="idempotency_key")
+        if idempotency_key is not None:
+            check_key(idempotency_key)
+        check_name(workflow, "workflow")
+        check_name(version, "version")
         run_id = new_run_id() if idempotency_key is None else keyed_run_id(workflow, idempotency_key)
         await self.ends.listen()
         with telemetry.client_span("enqueue", workflow, run_id):
@@ -99,9 +109,9 @@ class Client:
                 await self._send_start(start)
             elif (existing := await self._start_keyed(start)) is not None and on_conflict == "error":
                 self._compare(start, existing)
-        return RunHandle(self, run_id, workflow, version, output, started=True)
+        return RunHandle(self, run_id, workflow, version, output)
 
-    async def _send_start(self, start: Start) -> bool:
+    async def _send_start(self, start: Start, message_id: str | None = None) -> bool:
         """Store the start; False when it was stored before."""
         subject = f"{self.subjects.run_mail(start.workflow, start.version)}{start.run_id}.start"
         data = encode(start)
@@ -110,7 +120,9 @@ class Client:
         first = True
         while True:
             try:
-                ack = await self.transport.publish(subject, data, message_id=f"{start.run_id}/start", headers=start.trace or None)
+                ack = await self.transport.publish(
+                    subject, data, message_id=message_id or f"{start.run_id}/start", headers=start.trace or None
+                )
                 return first and not ack.duplicate
             except OutcomeUnknown:
                 if time.monotonic() > limit:
@@ -127,12 +139,16 @@ class Client:
             return decode_state(stored.value).input_hash
         if fresh:
             return None
-        # Stored a moment ago by somebody: it waits in the mailbox, or a worker has just taken it up.
+        # Stored a moment ago by somebody: it waits in the mailbox (perhaps another version's), or a worker has just taken it up.
         waiting = await self.waiting_start(start.workflow, start.version, start.run_id)
         if waiting is not None:
             return waiting.input_hash
         found = await self.load(start.run_id)
-        return found[0].input_hash if found is not None else start.input_hash
+        if found is not None:
+            return found[0].input_hash
+        # The run has ended and expired, and the stream still remembers its start: this is another run.
+        await self._send_start(start, f"{start.run_id}/start/{secrets.token_hex(8)}")
+        return None
 
     def _compare(self, start: Start, recorded: bytes) -> None:
         if recorded != start.input_hash:
@@ -149,14 +165,18 @@ class Client:
 
     async def waiting_start(self, workflow: str, version: str, run_id: str) -> Start | None:
         """The start of a run that no worker has taken up yet."""
+        if not is_run_id(run_id):
+            return None
         stored = await self.transport.last(self.subjects.mail_stream, f"{self.subjects.run_mail(workflow, version)}{run_id}.start")
         if stored is None:
-            return None
+            return await self._find_start(run_id)  # under an idempotency key, it may be another version's
         message = decode_mail(stored.data)
         return message if isinstance(message, Start) else None
 
     async def load(self, run_id: str) -> tuple[RunState, int] | None:
         """A run's state and revision, as the store has them now."""
+        if not is_run_id(run_id):
+            return None
         stored = await self.store.read(run_id)
         return None if stored is None else (decode_state(stored.value), stored.revision)
 
@@ -169,6 +189,8 @@ class Client:
 
         Ids of runs that were started without an idempotency key begin with their time: of these, the newest come first.
         """
+        if state is not None and state not in STATES:
+            raise DefinitionError(f"there is no state {state!r} of a run; there are {', '.join(STATES)}", what="state")
         found = 0
         async with aclosing(self._all_runs(state)) as runs:
             async for run in runs:
@@ -209,12 +231,33 @@ class Client:
         return RunHandle(self, RunId(run_id), name, version, schema_for(Any, "result"))
 
     async def _find_start(self, run_id: str) -> Start | None:
+        if not is_run_id(run_id):
+            return None
         pattern = f"{self.subjects.mail_prefix}run.*.*.{run_id}.start"
         for subject in await self.transport.subjects(self.subjects.mail_stream, pattern):
             stored = await self.transport.last(self.subjects.mail_stream, subject)
             if stored is not None and isinstance(message := decode_mail(stored.data), Start):
                 return message
         return None
+
+    async def find_workflow(self, name: str, version: str | None = None) -> tuple[str, str]:
+        """The name and version (without one: the newest) of a workflow that a worker serves now.
+
+        `UnknownWorkflow`, which says what is served, when there is none. A run may be started all the same: it waits for a worker.
+        """
+        served = sorted({each for worker in await self.workers() for each in worker.workflows}, key=_by_version)
+        found = [each for each in served if each[0] == name and version in (None, each[1])]
+        if found:
+            return found[-1]
+        wanted = f"workflow {name!r}" + ("" if version is None else f" version {version!r}")
+        known = ", ".join(f"{each[0]!r} {each[1]}" for each in served)
+        raise UnknownWorkflow(
+            f"no worker of region {self.region!r} serves {wanted}; "
+            + (f"served are {known}" if known else "there is no worker with a workflow"),
+            workflow=name,
+            version=version,
+            known=served,
+        )
 
     async def workers(self) -> list[roster.WorkerInfo]:
         """The workers that have reported within the last seconds."""
@@ -223,3 +266,9 @@ class Client:
 
 def _batches(ids: Sequence[str], size: int = 64) -> Iterator[Sequence[str]]:
     return (ids[begin : begin + size] for begin in range(0, len(ids), size))
+
+
+def _by_version(served: tuple[str, str]) -> tuple[str, list[tuple[bool, int, str]]]:
+    """Numbers in a version count as numbers: 1.10 comes after 1.9."""
+    name, version = served
+    return name, [(part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in re.split(r"[.+-]", version)]

@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from aiki.client.changes import Changes
-from aiki.client.views import RunStatus, RunView, queued_status, run_status, run_view
+from aiki.client.views import RunStatus, RunView, queued_status, queued_view, run_status, run_view
 from aiki.journal import RunState, decode_state
 from aiki.kv import STATE_HEADER
 from aiki.schema import Schema
@@ -20,7 +20,7 @@ from aiki.types.errors import (
     WorkflowFailed,
     WorkflowTimedOut,
 )
-from aiki.types.identifiers import RunId
+from aiki.types.identifiers import RunId, is_run_id
 from aiki.types.messages import Ended
 from aiki.types.states import is_final
 
@@ -43,15 +43,12 @@ _ENDS = {"failed": WorkflowFailed, "cancelled": WorkflowCancelled, "timed_out": 
 class RunHandle(Generic[Output]):
     """One run, by id. Made by `workflow.enqueue(client, …)` or `workflow.handle(client, run_id)`."""
 
-    def __init__(
-        self, client: "Client", run_id: RunId, workflow: str, version: str, output: Schema[Output], *, started: bool = False
-    ) -> None:
+    def __init__(self, client: "Client", run_id: RunId, workflow: str, version: str, output: Schema[Output]) -> None:
         self.id = run_id
         self.workflow = workflow
         self.version = version
         self._client = client
         self._output = output
-        self._started = started
 
     def __repr__(self) -> str:
         return f"<run {self.id} of workflow {self.workflow!r}>"
@@ -82,6 +79,8 @@ class RunHandle(Generic[Output]):
     async def _end(self) -> Ended:
         """How the run ended."""
         client = self._client
+        if not is_run_id(self.id):
+            raise self._missing()
         with client.ends.waiting(self.id) as told:
             if client.ends.expected(self.id):
                 return await self._wait(told, look=False)
@@ -114,11 +113,10 @@ class RunHandle(Generic[Output]):
         """Read the run; None when it has not ended, or when the store is away (its return will be announced)."""
         try:
             stored = await self._client.store.read(self.id)
-            if stored is None and not self._started:
+            if stored is None:
                 await self._check_exists()
         except (OutcomeUnknown, RequestTimeout):
             return None
-        self._started = True
         return _ended(decode_state(stored.value)) if stored is not None and is_final(stored.state) else None
 
     async def _check_exists(self) -> None:
@@ -150,9 +148,7 @@ class RunHandle(Generic[Output]):
         if found is None:
             start = await self._client.waiting_start(self.workflow, self.version, self.id)
             if start is not None:
-                return RunView(
-                    status=queued_status(start), input=None, output=None, steps=(), sleeps_until=None, ticks=0, revision=0, host=""
-                )
+                return queued_view(start)
             if (found := await self._client.load(self.id)) is None:
                 raise self._missing()
         state, revision = found

@@ -8,10 +8,10 @@ import msgspec
 from aiki.journal import Entry, RecordedStep, RunState, Tick
 from aiki.types.failure import ErrorInfo
 from aiki.types.identifiers import RunId
-from aiki.types.messages import Attempt, Start
+from aiki.types.messages import Attempt, Start, attempts_made
 from aiki.types.states import State, is_final
 
-__all__ = ["AttemptView", "RunStatus", "RunView", "StepView", "queued_status", "run_status", "run_view"]
+__all__ = ["AttemptView", "RunStatus", "RunView", "StepView", "queued_status", "queued_view", "run_status", "run_view"]
 
 
 class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -111,6 +111,13 @@ def queued_status(start: Start) -> RunStatus:
     )
 
 
+def queued_view(start: Start) -> RunView:
+    """Of a run that no worker has taken up yet."""
+    return RunView(
+        status=queued_status(start), input=_value(start.input), output=None, steps=(), sleeps_until=None, ticks=0, revision=0, host=""
+    )
+
+
 def run_status(state: RunState) -> RunStatus:
     """Of a stored run."""
     return RunStatus(
@@ -136,7 +143,7 @@ def _waits(state: RunState) -> list[str]:
     waits = []
     for step in state.pending:
         if step.due is not None:
-            waits.append(f"attempt {len(step.failed) + 1} of {step.name} at {_instant(step.due).isoformat()}")
+            waits.append(f"attempt {attempts_made(step.failed) + 1} of {step.name} at {_instant(step.due).isoformat()}")
         else:
             waits.append(f"{'step' if step.kind == 'local' else 'task'} {step.name}")
     if not waits and state.alarms:
@@ -170,7 +177,7 @@ def _recorded(step: RecordedStep) -> StepView:
         issued_at=_instant(step.issued_at),
         started_at=_instant(step.started_at),
         finished_at=_instant(step.at),
-        attempts=len(step.failed) + 1,
+        attempts=attempts_made(step.failed) + 1,
         failed_attempts=_attempts(step.failed),
         worker=step.worker,
         queue=step.queue,
@@ -193,7 +200,7 @@ def run_view(state: RunState, history: list[Entry], revision: int) -> RunView:
             issued_at=_instant(step.issued_at),
             started_at=None,
             finished_at=None,
-            attempts=len(step.failed) + (step.due is None),
+            attempts=attempts_made(step.failed) + (step.due is None),
             failed_attempts=_attempts(step.failed),
             worker=None,
             queue=step.queue,

@@ -1,12 +1,12 @@
 """A task: a function whose calls from a workflow are recorded."""
 
-import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar, overload
 
 from aiki.schema import read_signature
 from aiki.task.context import TaskContext
+from aiki.task.thread import run_in_thread
 from aiki.types.duration import Duration, seconds
 from aiki.types.errors import DefinitionError
 from aiki.types.identifiers import RunId
@@ -162,5 +162,5 @@ class Task(Generic[Input, Output, Parameters, Returned]):
         if self._signature.positional == 2:
             arguments.append(TaskContext(task=self.name, attempt=attempt, run_id=RunId(run_id), idempotency_key=key))
         call: Callable[..., Any] = self.function
-        result = await call(*arguments) if self._is_async else await asyncio.to_thread(call, *arguments)
+        result = await call(*arguments) if self._is_async else await run_in_thread(call, *arguments)
         return self._signature.result.encode(result, self._result)

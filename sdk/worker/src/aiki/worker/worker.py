@@ -53,14 +53,14 @@ class Worker:
         self.queue = check_name(queue, "queue")
         self.registry = Registry()
         self._client = client
-        self._max_runs = _positive(max_concurrent_workflow_runs, "max_concurrent_workflow_runs")
-        self._max_tasks = _positive(max_concurrent_tasks, "max_concurrent_tasks")
+        self._max_runs = _at_least(1, max_concurrent_workflow_runs, "max_concurrent_workflow_runs")
+        self._max_tasks = _at_least(1, max_concurrent_tasks, "max_concurrent_tasks")
         self._host = Host(
             client.transport,
             client.subjects,
             worker_id=self.id,
             clock=clock,
-            cache_size=cached_runs,
+            cache_size=_at_least(0, cached_runs, "cached_runs"),
             max_turns=self._max_runs,
             retention=None if retention is None else seconds(retention, "retention", least=1.0),
         )
@@ -157,7 +157,7 @@ class Worker:
             await asyncio.sleep(roster.REPORT_EVERY)
 
 
-def _positive(value: int, what: str) -> int:
-    if type(value) is not int or value < 1:
-        raise DefinitionError(f"{what} must be at least 1, not {value!r}", what=what)
+def _at_least(least: int, value: int, what: str) -> int:
+    if type(value) is not int or value < least:
+        raise DefinitionError(f"{what} must be an integer of at least {least}, not {value!r}", what=what)
     return value

@@ -11,19 +11,18 @@ from typing import Any, TypeVar, overload
 
 from aiki.journal import Outcome, RunMachine, StepOptions
 from aiki.schema import Schema, content_hash, result_schema, schema_for
+from aiki.task.thread import run_in_thread
 from aiki.types.duration import Duration, seconds
 from aiki.types.errors import DefinitionError, TaskFailed, TaskTimedOut, WorkerLost
 from aiki.types.identifiers import RunId
-from aiki.types.names import check_name
+from aiki.types.messages import attempts_made
+from aiki.types.names import check_key, check_name
 from aiki.types.retry import Retry
 from aiki.workflow.logger import RunLogger
 
 __all__ = ["Context"]
 
 Value = TypeVar("Value")
-
-MAX_KEY = 1024
-"""Characters of a step's idempotency key: it stands in the run's state."""
 
 _ANY: Schema[Any] = schema_for(Any, "result of a step")
 
@@ -98,6 +97,8 @@ class Context:
         back as a list. Calls with the same name are told apart by their order.
         """
         check_name(name, "step")
+        if not callable(function):
+            raise DefinitionError(f"step {name!r} takes a function, for example `lambda: read(path)`, not {function!r}", where="step")
         what = f"step {name!r}"
         schema = _ANY if getattr(function, "__name__", "<lambda>") == "<lambda>" else result_schema(function, what)
 
@@ -105,7 +106,7 @@ class Context:
             if inspect.iscoroutinefunction(function):
                 value = await function()
             else:
-                value = await asyncio.to_thread(function)
+                value = await run_in_thread(function)
                 if asyncio.iscoroutine(value):
                     value = await value
             return schema.encode(value, f"result of {what}")
@@ -126,11 +127,11 @@ class Context:
         timeout: float | None,
     ) -> bytes:
         """Record a step; for `Task.run` and the like. Raises `TaskFailed` when it failed for good."""
-        machine = self._machine
         if retry is not None and not isinstance(retry, Retry):
-            raise DefinitionError(f"step {name!r}: retry must be a Retry, for example Retry.fixed(…), not {retry!r}", where="retry")
+            raise DefinitionError(f"{name!r}: retry must be a Retry, for example Retry.fixed(…), not {retry!r}", where="retry")
         if key is not None:
-            _check_key(key)
+            check_key(key)
+        machine = self._machine
         options = StepOptions(queue, retry, timeout, key)
         content = content_hash(payload) if key is None else ""
         outcome = await machine.issue("task" if body is None else "local", name, payload, content, options, body)
@@ -139,16 +140,9 @@ class Context:
         raise _task_error(name, outcome)
 
 
-def _check_key(key: object) -> None:
-    if not isinstance(key, str) or not key or len(key) > MAX_KEY or not key.isprintable():
-        raise DefinitionError(
-            f"idempotency_key must be a printable string of 1 to {MAX_KEY} characters, not {str(key)[:60]!r}", what="idempotency_key"
-        )
-
-
 def _task_error(name: str, outcome: Outcome) -> TaskFailed:
     error = outcome.error
     kind = _FAILURES.get(error.code or "", TaskFailed) if error is not None else TaskFailed
-    attempts = len(outcome.failed) + 1
+    attempts = attempts_made(outcome.failed) + 1
     times = "" if attempts == 1 else f" after {attempts} attempts"
     return kind(f"task {name!r} failed{times}: {error}", task=name, error=error, attempts=attempts)
