@@ -75,6 +75,8 @@ class Start(_Wire, frozen=True, tag="start"):
     """A core subject on which whoever started the run wants to hear of its end; a courtesy, since the state has it too."""
     notify: str = ""
     """A mailbox, in the mail stream, that must be told of its end: durably, by an `Ended` message."""
+    due: float | None = None
+    """The instant at which it is to begin, if not at once."""
 
 
 class StepResult(_Wire, frozen=True, tag="result"):

@@ -54,6 +54,14 @@ class Subjects:
         """The common part, up to the run id, of the mailboxes of all runs of a workflow's version."""
         return f"{self.mail_prefix}run.{to_token(workflow)}.{to_token(version)}."
 
+    def run_start(self, workflow: str, version: str, run_id: str) -> str:
+        """Where a start waits for a worker."""
+        return f"{self.run_mail(workflow, version)}{run_id}.start"
+
+    def delayed_start(self, run_id: str) -> str:
+        """The schedule of a start that waits for its instant."""
+        return f"{self.timer_prefix}{run_id}.start"
+
     def run_consumer(self, workflow: str, version: str) -> str:
         """The durable consumer of those mailboxes."""
         return _consumer("run", to_token(workflow), to_token(version))

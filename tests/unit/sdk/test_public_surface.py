@@ -9,7 +9,7 @@ import pytest
 SURFACE = {
     "aiki.sdk": """AikiError Client Context DefinitionError ErrorInfo IdempotencyConflict InvalidName NonDeterminismError PayloadError
         PayloadTooLarge ResultTimeout Retry RetryAfter RunHandle RunId RunNotFound RunStatus RunView Task TaskContext TaskFailed
-        TaskId TaskTimedOut UnknownWorkflow Worker WorkerId WorkerLost Workflow
+        TaskId TaskTimedOut Trigger UnknownWorkflow Worker WorkerId WorkerLost Workflow
         WorkflowCancelled WorkflowFailed WorkflowStuck WorkflowTimedOut task
         workflow""",
     "aiki.task": "Retry RetryAfter Task TaskContext task",

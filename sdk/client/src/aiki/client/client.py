@@ -19,7 +19,7 @@ from aiki.clock import Clock, SystemClock
 from aiki.journal import Entry, RunState, decode_state
 from aiki.kv import RunStore
 from aiki.schema import Schema, payload_hash
-from aiki.transport.port import Transport
+from aiki.transport.port import Ack, Transport
 from aiki.types.duration import seconds
 from aiki.types.errors import DefinitionError, IdempotencyConflict, OutcomeUnknown, UnknownWorkflow
 from aiki.types.identifiers import RunId, is_run_id, keyed_run_id, new_run_id
@@ -27,6 +27,7 @@ from aiki.types.messages import Start, decode_mail, encode
 from aiki.types.names import check_key, check_name
 from aiki.types.states import STATES
 from aiki.types.subjects import Subjects
+from aiki.types.trigger import Trigger
 
 __all__ = ["DEFAULT_URL", "Client", "OnConflict"]
 
@@ -86,11 +87,14 @@ class Client:
         *,
         idempotency_key: str | None = None,
         on_conflict: OnConflict = "error",
+        trigger: Trigger | None = None,
     ) -> RunHandle[Output]:
         """Start a run of a workflow by name, with a payload that is JSON already; `Workflow.enqueue` is the typed way.
 
-        When it has returned, the run happens, whatever dies after that. One round trip.
+        When it has returned, the run happens, whatever dies after that. One round trip; two with an idempotency key.
         """
+        if trigger is not None and not isinstance(trigger, Trigger):
+            raise DefinitionError(f"trigger must be a Trigger, for example Trigger.after(60), not {trigger!r}", what="trigger")
         if on_conflict not in ("error", "return_existing"):
             raise DefinitionError(f'on_conflict must be "error" or "return_existing", not {on_conflict!r}', what="on_conflict")
         if idempotency_key is not None:
@@ -101,8 +105,19 @@ class Client:
         await self.ends.listen()
         with telemetry.client_span("enqueue", workflow, run_id):
             trace = telemetry.carry()
+            now = self.clock.now()
+            due = trigger.due(now) if trigger is not None else now
             start = Start(
-                run_id, workflow, version, payload, payload_hash(payload), self.clock.now(), idempotency_key, trace, self.ends.subject
+                run_id,
+                workflow,
+                version,
+                payload,
+                payload_hash(payload),
+                now,
+                idempotency_key,
+                trace,
+                self.ends.subject,
+                due=due if due > now else None,
             )
             if idempotency_key is None:
                 self.ends.expect(run_id)
@@ -113,16 +128,13 @@ class Client:
 
     async def _send_start(self, start: Start, message_id: str | None = None) -> bool:
         """Store the start; False when it was stored before."""
-        subject = f"{self.subjects.run_mail(start.workflow, start.version)}{start.run_id}.start"
         data = encode(start)
         limit = time.monotonic() + START_WITHIN
         delay = 0.05
         first = True
         while True:
             try:
-                ack = await self.transport.publish(
-                    subject, data, message_id=message_id or f"{start.run_id}/start", headers=start.trace or None
-                )
+                ack = await self._store_start(start, data, message_id or f"{start.run_id}/start")
                 return first and not ack.duplicate
             except OutcomeUnknown:
                 if time.monotonic() > limit:
@@ -131,23 +143,42 @@ class Client:
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, 2.0)
 
+    def _store_start(self, start: Start, data: bytes, message_id: str) -> "asyncio.Future[Ack]":
+        target = self.subjects.run_start(start.workflow, start.version, start.run_id)
+        headers = start.trace or None
+        if start.due is None:
+            return self.transport.publish(target, data, message_id=message_id, headers=headers)
+        subject = self.subjects.delayed_start(start.run_id)
+        return self.transport.schedule(subject, start.due, target, data, message_id=message_id, headers=headers)
+
     async def _start_keyed(self, start: Start) -> bytes | None:
         """Start under a key; answers the payload hash of the run that had the key already, None when this call began it."""
-        # Both at once: should the run exist, its host drops the second start.
-        stored, fresh = await asyncio.gather(self.store.read(start.run_id), self._send_start(start))
-        if stored is not None:
-            return decode_state(stored.value).input_hash
-        if fresh:
-            return None
+        existing = await self._recorded_hash(start)
+        if existing is not None or await self._send_start(start):
+            return existing
         # Stored a moment ago by somebody: it waits in the mailbox (perhaps another version's), or a worker has just taken it up.
         waiting = await self.waiting_start(start.workflow, start.version, start.run_id)
         if waiting is not None:
             return waiting.input_hash
-        found = await self.load(start.run_id)
-        if found is not None:
-            return found[0].input_hash
+        if (existing := await self._recorded_hash(start)) is not None:
+            return existing
         # The run has ended and expired, and the stream still remembers its start: this is another run.
         await self._send_start(start, f"{start.run_id}/start/{secrets.token_hex(8)}")
+        return None
+
+    async def _recorded_hash(self, start: Start) -> bytes | None:
+        """The payload hash of the run that has the key, be it delayed, waiting for a worker, or taken up; None when there is none."""
+        stream = self.subjects.mail_stream
+        delayed, waiting, stored = await asyncio.gather(
+            self.transport.last(stream, self.subjects.delayed_start(start.run_id)),
+            self.transport.last(stream, self.subjects.run_start(start.workflow, start.version, start.run_id)),
+            self.store.read(start.run_id),
+        )
+        if stored is not None:
+            return decode_state(stored.value).input_hash
+        for message in (waiting, delayed):
+            if message is not None and isinstance(earlier := decode_mail(message.data), Start):
+                return earlier.input_hash
         return None
 
     def _compare(self, start: Start, recorded: bytes) -> None:
@@ -164,10 +195,13 @@ class Client:
     # -- finding
 
     async def waiting_start(self, workflow: str, version: str, run_id: str) -> Start | None:
-        """The start of a run that no worker has taken up yet."""
+        """The start of a run that no worker has taken up yet, or that waits for its instant."""
         if not is_run_id(run_id):
             return None
-        stored = await self.transport.last(self.subjects.mail_stream, f"{self.subjects.run_mail(workflow, version)}{run_id}.start")
+        # The delayed one first: when it fires in between, it is found in the mailbox.
+        stored = await self.transport.last(self.subjects.mail_stream, self.subjects.delayed_start(run_id))
+        if stored is None:
+            stored = await self.transport.last(self.subjects.mail_stream, self.subjects.run_start(workflow, version, run_id))
         if stored is None:
             return await self._find_start(run_id)  # under an idempotency key, it may be another version's
         message = decode_mail(stored.data)
@@ -202,17 +236,18 @@ class Client:
 
     async def _all_runs(self, state: str | None) -> AsyncGenerator[RunStatus, None]:
         # The mailboxes first: what leaves them in between is in the store by then.
+        delayed = await self.transport.subjects(self.subjects.mail_stream, f"{self.subjects.timer_prefix}*.start")
         starts = await self.transport.subjects(self.subjects.mail_stream, f"{self.subjects.mail_prefix}run.*.*.*.start")
-        waiting = {subject.split(".")[-2]: subject for subject in starts}
+        waiting = {subject.split(".")[-2]: subject for subject in (*delayed, *starts)}
         ids = await self.store.ids()
         for run_id in ids:
             waiting.pop(run_id, None)
-        if state is None or state == "queued":
+        if state in (None, "queued", "scheduled"):
             for some in _batches(sorted(waiting, reverse=True)):
                 read = (self.transport.last(self.subjects.mail_stream, waiting[run_id]) for run_id in some)
                 for message in await asyncio.gather(*read):
                     if message is not None and isinstance(start := decode_mail(message.data), Start):
-                        yield queued_status(start)
+                        yield queued_status(start, self.clock.now())
         for some in _batches(sorted(ids, reverse=True)):
             for stored in await asyncio.gather(*(self.store.read(run_id) for run_id in some)):
                 if stored is not None and (state is None or stored.state == state):

@@ -94,11 +94,12 @@ def _value(data: bytes | None) -> Any:
     return msgspec.json.decode(data) if data else None
 
 
-def queued_status(start: Start) -> RunStatus:
-    """Of a run that no worker has taken up yet."""
+def queued_status(start: Start, now: float) -> RunStatus:
+    """Of a run that no worker has taken up yet, or whose instant has not come."""
+    due = start.due if start.due is not None and start.due > now else None
     return RunStatus(
         id=RunId(start.run_id),
-        state="queued",
+        state="queued" if due is None else "scheduled",
         workflow=start.workflow,
         version=start.version,
         attempts=0,
@@ -106,15 +107,19 @@ def queued_status(start: Start) -> RunStatus:
         started_at=None,
         finished_at=None,
         error=None,
-        waiting_on=(f"a worker with workflow {start.workflow!r} version {start.version!r}",),
+        waiting_on=(
+            f"a worker with workflow {start.workflow!r} version {start.version!r}"
+            if due is None
+            else f"its beginning at {_instant(due).isoformat()}",
+        ),
         idempotency_key=start.key,
     )
 
 
-def queued_view(start: Start) -> RunView:
+def queued_view(start: Start, now: float) -> RunView:
     """Of a run that no worker has taken up yet."""
     return RunView(
-        status=queued_status(start), input=_value(start.input), output=None, steps=(), sleeps_until=None, ticks=0, revision=0, host=""
+        status=queued_status(start, now), input=_value(start.input), output=None, steps=(), sleeps_until=None, ticks=0, revision=0, host=""
     )
 
 

@@ -23,6 +23,7 @@ from aiki.types.errors import (
 )
 from aiki.types.failure import ErrorInfo
 from aiki.types.identifiers import RunId, TaskId, WorkerId
+from aiki.types.trigger import Trigger
 from aiki.worker import Worker
 from aiki.workflow import Context, Workflow, workflow
 
@@ -50,6 +51,7 @@ __all__ = [
     "TaskFailed",
     "TaskId",
     "TaskTimedOut",
+    "Trigger",
     "UnknownWorkflow",
     "Worker",
     "WorkerId",

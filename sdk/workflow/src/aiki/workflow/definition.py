@@ -11,6 +11,7 @@ from aiki.types.errors import DefinitionError
 from aiki.types.identifiers import RunId
 from aiki.types.names import check_name
 from aiki.types.retry import Retry
+from aiki.types.trigger import Trigger
 from aiki.workflow.context import Context
 
 __all__ = ["Workflow"]
@@ -71,14 +72,27 @@ class Workflow(Generic[Input, Output]):
         *,
         idempotency_key: str | None = None,
         on_conflict: OnConflict = "error",
+        trigger: Trigger | None = None,
     ) -> RunHandle[Output]: ...
     @overload
     async def enqueue(
-        self, client: Client, payload: Input, *, idempotency_key: str | None = None, on_conflict: OnConflict = "error"
+        self,
+        client: Client,
+        payload: Input,
+        *,
+        idempotency_key: str | None = None,
+        on_conflict: OnConflict = "error",
+        trigger: Trigger | None = None,
     ) -> RunHandle[Output]: ...
 
     async def enqueue(
-        self, client: Client, payload: Any = None, *, idempotency_key: str | None = None, on_conflict: OnConflict = "error"
+        self,
+        client: Client,
+        payload: Any = None,
+        *,
+        idempotency_key: str | None = None,
+        on_conflict: OnConflict = "error",
+        trigger: Trigger | None = None,
     ) -> RunHandle[Output]:
         """Start a run. When this has returned, the run happens, whatever dies after that.
 
@@ -87,7 +101,7 @@ class Workflow(Generic[Input, Output]):
         """
         data = self._signature.payload.encode(payload, self._input)
         return await client.start_run(
-            self.name, self.version, data, self._signature.result, idempotency_key=idempotency_key, on_conflict=on_conflict
+            self.name, self.version, data, self._signature.result, idempotency_key=idempotency_key, on_conflict=on_conflict, trigger=trigger
         )
 
     def handle(self, client: Client, run_id: str) -> RunHandle[Output]:
