@@ -104,6 +104,11 @@ def test_init_tells_what_was_there(aiki: Command) -> None:
         (("run", "show", "nowhere"), "aiki: run_not_found: "),
         (("run", "watch", "nowhere"), "aiki: run_not_found: "),
         (("run", "history", "nowhere"), "aiki: run_not_found: "),
+        (
+            ("run", "start", "order", "--at", "soon"),
+            "aiki: definition: --at takes an instant such as 2030-01-31T09:00:00+01:00, not 'soon'",
+        ),
+        (("run", "start", "order", "--at", "2030-01-01T00:00:00", "--after", "1"), "aiki: definition: --at and --after exclude each other"),
         (("run", "start", "nothing"), "aiki: unknown_workflow: no live worker serves workflow 'nothing'; live workers serve: order 1.0.0"),
         (("worker", "no.such.module"), "aiki: definition: 'no.such.module' cannot be imported"),
         (("worker", "examples.orders:nothing"), "aiki: definition: "),

@@ -13,9 +13,9 @@ from aiki.cli.journal import entry_document, entry_rows
 from aiki.cli.output import grid, short, span
 from aiki.cli.steps import status_lines, step_rows
 from aiki.cli.timeline import bar, timeline
-from aiki.cli.versions import served_version
 from aiki.cli.watch import news
 from aiki.client import RunStatus, RunView, StepView
+from aiki.client.served import find_served
 from aiki.journal import Entry, RecordedStep, Retried, Tick
 from aiki.types.errors import UnknownWorkflow
 from aiki.types.failure import ErrorInfo
@@ -156,8 +156,8 @@ def worker(*workflows: tuple[str, str]) -> WorkerInfo:
 
 
 def test_the_newest_served_version_is_meant() -> None:
-    assert served_version("order", [worker(("order", "1.9.0"), ("order", "1.10.0")), worker(("order", "1.10.0-rc1"))]) == "1.10.0"
+    assert find_served([worker(("order", "1.9.0"), ("order", "1.10.0")), worker(("order", "1.10.0-rc1"))], "order") == "1.10.0"
     with pytest.raises(UnknownWorkflow, match=r"live workers serve: order 1\.0\.0"):
-        served_version("ordre", [worker(("order", "1.0.0"))])
+        find_served([worker(("order", "1.0.0"))], "ordre")
     with pytest.raises(UnknownWorkflow, match="no live worker serves anything"):
-        served_version("order", [])
+        find_served([], "order")

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import re
 import secrets
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
@@ -14,6 +13,7 @@ from aiki import telemetry
 from aiki.actors import history, roster
 from aiki.client.ends import Ends
 from aiki.client.handle import UNKNOWN, RunHandle
+from aiki.client.served import find_served
 from aiki.client.views import RunStatus, queued_status, run_status
 from aiki.clock import Clock, SystemClock
 from aiki.journal import Entry, RunState, decode_state
@@ -21,7 +21,7 @@ from aiki.kv import RunStore
 from aiki.schema import Schema, payload_hash
 from aiki.transport.port import Ack, Transport
 from aiki.types.duration import seconds
-from aiki.types.errors import DefinitionError, IdempotencyConflict, OutcomeUnknown, UnknownWorkflow
+from aiki.types.errors import DefinitionError, IdempotencyConflict, OutcomeUnknown
 from aiki.types.identifiers import RunId, is_run_id, keyed_run_id, new_run_id
 from aiki.types.messages import Start, decode_mail, encode
 from aiki.types.names import check_key, check_name
@@ -280,19 +280,7 @@ class Client:
 
         `UnknownWorkflow`, which says what is served, when there is none. A run may be started all the same: it waits for a worker.
         """
-        served = sorted({each for worker in await self.workers() for each in worker.workflows}, key=_by_version)
-        found = [each for each in served if each[0] == name and version in (None, each[1])]
-        if found:
-            return found[-1]
-        wanted = f"workflow {name!r}" + ("" if version is None else f" version {version!r}")
-        known = ", ".join(f"{each[0]!r} {each[1]}" for each in served)
-        raise UnknownWorkflow(
-            f"no worker of region {self.region!r} serves {wanted}; "
-            + (f"served are {known}" if known else "there is no worker with a workflow"),
-            workflow=name,
-            version=version,
-            known=served,
-        )
+        return name, find_served(await self.workers(), name, version)
 
     async def workers(self) -> list[roster.WorkerInfo]:
         """The workers that have reported within the last seconds."""
@@ -301,9 +289,3 @@ class Client:
 
 def _batches(ids: Sequence[str], size: int = 64) -> Iterator[Sequence[str]]:
     return (ids[begin : begin + size] for begin in range(0, len(ids), size))
-
-
-def _by_version(served: tuple[str, str]) -> tuple[str, list[tuple[bool, int, str]]]:
-    """Numbers in a version count as numbers: 1.10 comes after 1.9."""
-    name, version = served
-    return name, [(part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in re.split(r"[.+-]", version)]

@@ -33,22 +33,34 @@ def run() -> None:
     show_default=True,
     help="When the key was used with another payload.",
 )
+@click.option("--at", default=None, metavar="INSTANT", help="Begin at this instant, for example 2030-01-31T09:00:00+01:00.")
+@click.option("--after", type=float, default=None, metavar="SECONDS", help="Begin after so many seconds.")
 async def start(
-    session: Session, workflow: str, payload: str, key: str | None, version: str | None, wait: bool, on_conflict: "OnConflict"
+    session: Session,
+    workflow: str,
+    payload: str,
+    key: str | None,
+    version: str | None,
+    wait: bool,
+    on_conflict: "OnConflict",
+    at: str | None,
+    after: float | None,
 ) -> None:
     """Start a run of WORKFLOW with a JSON payload, given as such, by `-` (standard input) or by @FILE. Prints the run's id.
 
     When the command has returned, the run happens, whatever dies after that.
     """
     from aiki.cli.payload import read_payload
-    from aiki.cli.versions import served_version
+    from aiki.cli.trigger import read_trigger
     from aiki.schema import schema_for
 
     data = read_payload(payload)
     async with await session.connect() as client:
-        chosen = version if version is not None else served_version(workflow, await client.workers())
+        chosen = version if version is not None else (await client.find_workflow(workflow))[1]
         output = schema_for(Any, "result")
-        handle = await client.start_run(workflow, chosen, data, output, idempotency_key=key, on_conflict=on_conflict)
+        handle = await client.start_run(
+            workflow, chosen, data, output, idempotency_key=key, on_conflict=on_conflict, trigger=read_trigger(at, after)
+        )
         started = {"id": handle.id, "workflow": workflow, "version": chosen}
         if not wait:
             emit(started) if session.as_json else click.echo(handle.id)
