@@ -315,7 +315,15 @@ class Activation:
         self._sent.clear()
         self._inherited = stored is not None
         self._inherited_steps = {(step.address, step.ordinal) for step in state.pending if step.due is None}
-        machine = RunMachine(state, self.definition.program, history=journal, retry=self.definition.retry)
+        definition = self.definition
+        machine = RunMachine(
+            state,
+            definition.program,
+            history=journal,
+            retry=definition.retry,
+            timeout=definition.timeout,
+            deadline=definition.deadline,
+        )
         self._host.watchdog.enter(self.run_id)
         machine.begin(self._host.now())
         self._host.watchdog.leave()

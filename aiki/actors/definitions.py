@@ -18,6 +18,13 @@ class RunDefinition(Protocol):
     def version(self) -> str: ...
     @property
     def retry(self) -> Retry: ...
+    @property
+    def timeout(self) -> float | None:
+        """Seconds for one attempt of the workflow."""
+
+    @property
+    def deadline(self) -> float | None:
+        """Seconds for all attempts together, from the beginning of the first."""
 
     def program(self, machine: RunMachine) -> Coroutine[Any, Any, bytes]:
         """The code of one run."""

@@ -35,7 +35,7 @@ from aiki.journal.state import (
     encode_entry,
 )
 from aiki.schema import content_hash
-from aiki.types.errors import IdempotencyConflict, NonDeterminismError, WorkflowStuck
+from aiki.types.errors import IdempotencyConflict, NonDeterminismError, WorkflowStuck, WorkflowTimedOut
 from aiki.types.failure import ErrorInfo
 from aiki.types.messages import Ended, Mail, Resume, Start, StepFailedOnce, StepResult, Wake, kept_attempts
 from aiki.types.retry import Retry
@@ -50,7 +50,16 @@ Program = Callable[["RunMachine"], Coroutine[Any, Any, bytes]]
 class RunMachine:
     """The live activation of one run. Not re-entrant: one turn at a time."""
 
-    def __init__(self, state: RunState, program: Program, *, history: Sequence[Entry] = (), retry: Retry | None = None) -> None:
+    def __init__(
+        self,
+        state: RunState,
+        program: Program,
+        *,
+        history: Sequence[Entry] = (),
+        retry: Retry | None = None,
+        timeout: float | None = None,
+        deadline: float | None = None,
+    ) -> None:
         self.state = state
         self.dirty = False
         self.replaying = False
@@ -61,6 +70,9 @@ class RunMachine:
         self._program = program
         self._retry = retry or Retry.never()
         self._history = history
+        self._began = state.started_at
+        self._timeout = timeout
+        self._last_instant = None if deadline is None else state.started_at + deadline
         self._main: asyncio.Task[bytes] | None = None
         self._ordinals: dict[str, int] = {}
         self._operations: dict[StepId, Operation] = {}
@@ -101,6 +113,9 @@ class RunMachine:
         if is_final(self.state.status):
             return
         now = self._instant(now)
+        self._check_limits(now)
+        if is_final(self.state.status):
+            return
         match message:
             case StepResult():
                 self._record(message, now)
@@ -116,6 +131,9 @@ class RunMachine:
         if is_final(self.state.status) or self.restart:
             return
         now = self._instant(now)
+        self._check_limits(now)
+        if is_final(self.state.status):
+            return
         if self.state.retry_at is not None:
             if self.state.retry_at <= now:
                 self._begin_again(now)
@@ -140,9 +158,14 @@ class RunMachine:
         """The next instant at which `advance` would do something; None: nothing is waiting for time."""
         if is_final(self.state.status) or self.restart:
             return None
+        limit = self._last_instant
         if self.state.retry_at is not None:
-            return self.state.retry_at
+            return self.state.retry_at if limit is None else min(limit, self.state.retry_at)
+        if self._timeout is not None and (limit is None or self._began + self._timeout < limit):
+            limit = self._began + self._timeout
         timer = self.loop.next_timer()
+        if limit is not None and (timer is None or limit < timer):
+            timer = limit
         for pending in self._pending.values():
             if pending.due is not None and pending.kind == "local" and (timer is None or pending.due < timer):
                 timer = pending.due
@@ -249,7 +272,7 @@ class RunMachine:
         entries: list[tuple[int, Entry]] = []
         for index, entry in enumerate(self._history):
             if isinstance(entry, Retried):
-                began = entry.at
+                began = self._began = entry.at
                 entries = [(i, e) for i, e in entries if isinstance(e, RecordedStep) and e.error is None]
                 self._optional_before = index
             else:
@@ -405,6 +428,14 @@ class RunMachine:
             self.state.result = main.result()
             self._final("completed", now)
 
+    def _check_limits(self, now: float) -> None:
+        """What takes too long ends, also when this is noticed late: whatever came in the meantime came too late."""
+        if self._last_instant is not None and self._last_instant <= now:
+            self.state.error = ErrorInfo.of(WorkflowTimedOut(f"the run took longer than {self._last_instant - self.state.started_at:g} s"))
+            self._final("timed_out", now)
+        elif self._timeout is not None and self.state.retry_at is None and not self.restart and self._began + self._timeout <= now:
+            self._end_attempt(WorkflowTimedOut(f"attempt {self.state.attempt} took longer than {self._timeout:g} s"), now)
+
     def _end_attempt(self, error: BaseException, now: float) -> None:
         """The code failed: begin again later if the workflow's strategy says so, else the run has failed."""
         info = ErrorInfo.of(error)
@@ -413,7 +444,7 @@ class RunMachine:
         final = isinstance(error, NonDeterminismError | WorkflowStuck)
         delay = None if final else self._retry.next_delay(self.state.attempt, error, chance)
         if delay is None:
-            self._final("failed", now)
+            self._final("timed_out" if isinstance(error, WorkflowTimedOut) else "failed", now)
             return
         self._hold_new()
         self.state.retry_at = now + delay

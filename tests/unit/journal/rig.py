@@ -58,9 +58,19 @@ async def _no_body(key: str, attempt: int) -> bytes:
 class Rig:
     """A run and the one host that has it. `value` is what is committed; `sent` every dispatch that was sent, by serial."""
 
-    def __init__(self, code: Code, *, retry: Retry | None = None, run_id: str = "run-1") -> None:
+    def __init__(
+        self,
+        code: Code,
+        *,
+        retry: Retry | None = None,
+        timeout: float | None = None,
+        deadline: float | None = None,
+        run_id: str = "run-1",
+    ) -> None:
         self.code = code
         self.retry = retry
+        self.timeout = timeout
+        self.deadline = deadline
         self.now = T0
         self.sent: dict[int, PendingStep] = {}
         self.started: list[tuple[str, int]] = []
@@ -83,7 +93,9 @@ class Rig:
         async def program(machine: RunMachine) -> bytes:
             return msgspec.json.encode(await self.code(Steps(machine)))
 
-        machine = RunMachine(state, program, history=decode_entries(state.entries), retry=self.retry)
+        machine = RunMachine(
+            state, program, history=decode_entries(state.entries), retry=self.retry, timeout=self.timeout, deadline=self.deadline
+        )
         machine.begin(self.now)
         if advance:
             machine.advance(self.now)

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol, TypeVar, overload
 
+from aiki.types.duration import Duration
 from aiki.types.retry import Retry
 from aiki.workflow.context import Context
 from aiki.workflow.definition import Workflow
@@ -23,15 +24,23 @@ class WorkflowDecorator(Protocol):
     def __call__(self, function: Callable[[Context, Input], Awaitable[Output]], /) -> Workflow[Input, Output]: ...
 
 
-def workflow(*, name: str | None = None, version: str = "1.0.0", retry: Retry | None = None) -> WorkflowDecorator:
+def workflow(
+    *,
+    name: str | None = None,
+    version: str = "1.0.0",
+    retry: Retry | None = None,
+    timeout: Duration | None = None,
+    deadline: Duration | None = None,
+) -> WorkflowDecorator:
     """Declare a workflow: `@workflow(name="order", version="1.0.0")` above an `async def order(ctx: Context, order: Order) -> Receipt`.
 
     `name` defaults to the function's. A run stays with the version that it began with. `retry`: begin again when the code raises; completed
-    steps are kept, failed ones run again. Raises `DefinitionError` when the declaration cannot work.
+    steps are kept, failed ones run again. `timeout` bounds one attempt of the workflow, `deadline` all of them together (timedeltas or
+    seconds): a run that takes longer ends as `timed_out`. Raises `DefinitionError` when the declaration cannot work.
     """
     scope = sys._getframe(1).f_locals
 
     def decorate(function: Callable[..., Any]) -> Any:
-        return Workflow(function, name=name, version=version, retry=retry, scope=scope)
+        return Workflow(function, name=name, version=version, retry=retry, timeout=timeout, deadline=deadline, scope=scope)
 
     return decorate

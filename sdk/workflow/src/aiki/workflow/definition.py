@@ -7,6 +7,7 @@ from typing import Any, Generic, TypeVar, overload
 from aiki.client import Client, OnConflict, RunHandle
 from aiki.journal import RunMachine
 from aiki.schema import Schema, read_signature
+from aiki.types.duration import Duration, seconds
 from aiki.types.errors import DefinitionError
 from aiki.types.identifiers import RunId
 from aiki.types.names import check_name
@@ -15,6 +16,8 @@ from aiki.types.trigger import Trigger
 from aiki.workflow.context import Context
 
 __all__ = ["Workflow"]
+
+LEAST_TIMEOUT = 0.001
 
 Input = TypeVar("Input")
 Output = TypeVar("Output")
@@ -30,6 +33,8 @@ class Workflow(Generic[Input, Output]):
         name: str | None = None,
         version: str = "1.0.0",
         retry: Retry | None = None,
+        timeout: Duration | None = None,
+        deadline: Duration | None = None,
         scope: Mapping[str, Any] | None = None,
     ) -> None:
         self.name = check_name(name if name is not None else getattr(function, "__name__", None), "workflow")
@@ -41,6 +46,8 @@ class Workflow(Generic[Input, Output]):
             raise DefinitionError(f"{what}: its function must be an `async def`", where=what)
         self.function = function
         self.retry = retry if retry is not None else Retry.never()
+        self.timeout = None if timeout is None else seconds(timeout, f"timeout of {what}", least=LEAST_TIMEOUT)
+        self.deadline = None if deadline is None else seconds(deadline, f"deadline of {what}", least=LEAST_TIMEOUT)
         self._signature = read_signature(function, what, skip=1, most=1, names=scope)
         self._input = f"input of {what}"
         self._result = f"result of {what}"
