@@ -41,6 +41,7 @@ class TaskWorker:
         self._window = window
         self._consumption: Consumption | None = None
         self._running: dict[Delivery, asyncio.Task[None]] = {}
+        self._copies: dict[int, list[Delivery]] = {}
 
     async def start(self) -> None:
         """Begin to pull."""
@@ -71,7 +72,11 @@ class TaskWorker:
             delivery.nak()
 
     def _on_delivery(self, delivery: Delivery) -> None:
-        self._running[delivery] = asyncio.create_task(self._handle(delivery))
+        # A worker that has stalled is given its own dispatch once more: the body that runs answers for both.
+        if any(running.sequence == delivery.sequence for running in self._running) if delivery.attempt > 1 else False:
+            self._copies.setdefault(delivery.sequence, []).append(delivery)
+        else:
+            self._running[delivery] = asyncio.create_task(self._handle(delivery))
 
     async def _handle(self, delivery: Delivery) -> None:
         try:
@@ -81,6 +86,7 @@ class TaskWorker:
             delivery.term("cannot be decoded")
             self._running.pop(delivery, None)
             return
+        reported = False
         try:
             async with self._slots:
                 if self._doubtful(delivery) and await self._is_answered(dispatch):
@@ -92,12 +98,15 @@ class TaskWorker:
                 await self._mail(dispatch, Resume("a dispatch was answered, but not acknowledged"), "resume", delivery)
             else:
                 await self._report(dispatch, message, delivery)
+            reported = True
         except NotConnected:
             pass
         except (OutcomeUnknown, RequestTimeout):
             delivery.nak(RETRY_MOST)
         finally:
             self._running.pop(delivery, None)
+            for copy in self._copies.pop(delivery.sequence, ()):
+                copy.ack() if reported else copy.nak(RETRY_MOST)
 
     def _doubtful(self, delivery: Delivery) -> bool:
         """Whether another worker may have had this dispatch.
@@ -194,6 +203,9 @@ class TaskWorker:
     def _keep_alive(self) -> None:
         for delivery in self._running:
             delivery.in_progress()
+        for copies in self._copies.values():
+            for copy in copies:
+                copy.in_progress()
 
 
 class _TaskEnvelope:

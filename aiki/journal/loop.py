@@ -34,6 +34,9 @@ MAX_CALLBACKS = 1_000_000
 MAX_REFUSALS = 100
 """How often abandoned code is told so before it is left where it stands."""
 
+_END_OF_SLEEP = asyncio.futures._set_result_unless_cancelled  # type: ignore[attr-defined]
+"""What `asyncio.sleep` has a timer call."""
+
 _log = logging.getLogger("aiki.workflow")
 
 
@@ -112,6 +115,22 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
             self.drain()
         self._now = max(self._now, now)
         return left < MAX_CALLBACKS
+
+    @property
+    def sleeps(self) -> bool:
+        """Whether some code sleeps. (Time-outs are timers too, but no sleeps.)"""
+        return any(_is_sleep(handle) for _, _, handle in self._timers)
+
+    def end_sleep(self) -> None:
+        """End the sleep that would end first, wherever the clock stands."""
+        first = min((timer for timer in self._timers if _is_sleep(timer[2])), default=None)
+        if first is None:
+            return
+        self._timers.remove(first)
+        heapq.heapify(self._timers)
+        first[2]._scheduled = False  # type: ignore[attr-defined]
+        self._ready.append(first[2])
+        self.drain()
 
     def next_timer(self) -> float | None:
         """The instant of the earliest timer that is set."""
@@ -309,6 +328,10 @@ def _close(coroutine: Coroutine[Any, Any, Any]) -> bool:
             _log.debug("abandoned workflow code raised while it was closed: %s", type(error).__name__)
         return True
     return False
+
+
+def _is_sleep(handle: asyncio.TimerHandle) -> bool:
+    return not handle._cancelled and handle._callback is _END_OF_SLEEP  # type: ignore[attr-defined]
 
 
 def _forget_generator(generator: AsyncGenerator[Any, Any]) -> None:

@@ -32,12 +32,13 @@ from aiki.journal.state import (
     RunState,
     StepKind,
     Tick,
+    Woken,
     encode_entry,
 )
 from aiki.schema import content_hash
 from aiki.types.errors import IdempotencyConflict, NonDeterminismError, WorkflowStuck, WorkflowTimedOut
 from aiki.types.failure import ErrorInfo
-from aiki.types.messages import Ended, Mail, Resume, Start, StepFailedOnce, StepResult, Wake, kept_attempts
+from aiki.types.messages import Ended, EndSleep, Mail, Resume, Start, StepFailedOnce, StepResult, Wake, kept_attempts
 from aiki.types.retry import Retry
 from aiki.types.states import State, is_final
 
@@ -81,6 +82,7 @@ class RunMachine:
         self._optional = 0
         """How many of the unconsumed belong to earlier attempts of the workflow, which later code need not take up."""
         self._optional_before = 0
+        self._woken_by = {entry.id for entry in history if isinstance(entry, Woken)}
         self._late: list[tuple[int, StepId]] = []
         self._new: list[Operation] = []
         self._local: list[Operation] = []
@@ -123,6 +125,8 @@ class RunMachine:
                 self._postpone(message, now)
             case Wake():
                 self._wake(message, now)
+            case EndSleep():
+                self._end_sleep(message, now)
             case Start() | Resume() | Ended():
                 pass
 
@@ -294,6 +298,9 @@ class RunMachine:
             if id in self._operations and id in self._unconsumed:
                 self._consume(id)
                 self._resolve_late(index)
+        elif isinstance(entry, Woken):
+            self.loop.end_sleep()
+            self._resolve_late(index)
 
     def _resolve_late(self, before: float) -> None:
         """Resolve outcomes whose place in the journal has passed when their step was issued, earliest first."""
@@ -358,6 +365,17 @@ class RunMachine:
         self.dirty = True
         if pending.kind == "task":
             self._dispatch(pending, pending.due)
+
+    def _end_sleep(self, message: EndSleep, now: float) -> None:
+        if message.id in self._woken_by or not self._goes_on():
+            return
+        self.advance(now)
+        if not self._goes_on() or not self.loop.sleeps:
+            return
+        self._woken_by.add(message.id)
+        entry = Woken(now, message.id)
+        index = self._append(entry)
+        self._guarded(lambda: self._replay(index, entry), now)
 
     def _wake(self, message: Wake, now: float) -> None:
         alarms = [alarm for alarm in self.state.alarms if alarm.serial != message.serial]
@@ -470,6 +488,10 @@ class RunMachine:
         self.dirty = True
 
     # -- small parts
+
+    def _goes_on(self) -> bool:
+        """Whether the present attempt of the code goes on."""
+        return not is_final(self.state.status) and self.state.retry_at is None and not self.restart
 
     def _instant(self, now: float) -> float:
         """Time as the run sees it: hosts' clocks differ, but its journal never goes back."""

@@ -25,6 +25,7 @@ __all__ = [
     "RunState",
     "StepKind",
     "Tick",
+    "Woken",
     "decode_entries",
     "decode_state",
     "encode_entry",
@@ -66,7 +67,14 @@ class Retried(msgspec.Struct, frozen=True, array_like=True, tag="again"):
     error: ErrorInfo
 
 
-Entry = RecordedStep | Tick | Retried
+class Woken(msgspec.Struct, frozen=True, array_like=True, tag="woken"):
+    """The sleep that would have ended first was ended early, by request `id`."""
+
+    at: float
+    id: str
+
+
+Entry = RecordedStep | Tick | Retried | Woken
 
 
 class PendingStep(msgspec.Struct, array_like=True, omit_defaults=True):

@@ -8,6 +8,7 @@
     ├── IdempotencyConflict        the same key was used with another payload
     ├── UnknownWorkflow            nobody serves that workflow or version
     ├── RunNotFound                there is no run with that id
+    ├── RunEnded                   the run has ended: it takes no messages any more
     ├── RunError                   a run ended without a result
     │   ├── WorkflowFailed         its code raised
     │   ├── WorkflowCancelled      it was cancelled
@@ -54,6 +55,7 @@ __all__ = [
     "PayloadTooLarge",
     "RequestTimeout",
     "ResultTimeout",
+    "RunEnded",
     "RunError",
     "RunNotFound",
     "ServerTooOld",
@@ -135,6 +137,12 @@ class RunNotFound(AikiError):
     """There is no run with that id. Field: `run_id`."""
 
     code = "run_not_found"
+
+
+class RunEnded(AikiError):
+    """The run has ended: it takes no messages any more. Fields: `run_id`, `state`."""
+
+    code = "run_ended"
 
 
 class RunError(AikiError):

@@ -15,6 +15,7 @@ from aiki.types.states import State
 __all__ = [
     "Attempt",
     "Dispatch",
+    "EndSleep",
     "Ended",
     "Mail",
     "Resume",
@@ -119,6 +120,12 @@ class Resume(_Wire, frozen=True, tag="resume"):
     reason: str = ""
 
 
+class EndSleep(_Wire, frozen=True, tag="end-sleep"):
+    """End the sleep that would end first, now. `id` names the request: one that comes twice ends one sleep."""
+
+    id: str
+
+
 class Ended(_Wire, frozen=True, tag="ended"):
     """A run has ended: `status` is its final state."""
 
@@ -128,7 +135,7 @@ class Ended(_Wire, frozen=True, tag="ended"):
     error: ErrorInfo | None
 
 
-Mail = Start | StepResult | StepFailedOnce | Wake | Resume | Ended
+Mail = Start | StepResult | StepFailedOnce | Wake | Resume | Ended | EndSleep
 
 
 class Dispatch(_Wire, frozen=True, tag="task"):

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import pytest
 
-from aiki.sdk import Context, DefinitionError, IdempotencyConflict, Trigger, workflow
+from aiki.sdk import Context, DefinitionError, IdempotencyConflict, RunEnded, RunNotFound, Trigger, workflow
 from tests.integration.engine.place import Place
 
 
@@ -60,3 +60,22 @@ def test_bad_triggers(make: Any) -> None:
 async def test_what_is_no_trigger_is_refused(place: Place) -> None:
     with pytest.raises(DefinitionError, match="Trigger"):
         await later.enqueue(place.client, 1, trigger=timedelta(seconds=1))  # type: ignore[arg-type]
+
+
+@workflow(name="rip-van-winkle")
+async def rip_van_winkle(ctx: Context) -> list[bool]:
+    return [await ctx.sleep(0.01), await ctx.sleep(timedelta(days=365)), await ctx.sleep(0.01)]
+
+
+async def test_a_sleep_is_ended_early_and_the_code_can_tell(place: Place) -> None:
+    await place.worker(rip_van_winkle)
+    handle = await rip_van_winkle.enqueue(place.client)
+    async for view in handle.changes():
+        if view.status.state == "sleeping":
+            break
+    await handle.wake()
+    assert await handle.wait_for_completion(timeout=10) == [True, False, True]
+    with pytest.raises(RunEnded):
+        await handle.wake()
+    with pytest.raises(RunNotFound):
+        await rip_van_winkle.handle(place.client, "01hzzzzzzzzzzzzzzzzzzzzzzz").wake()

@@ -1,7 +1,7 @@
 """One run without a host: the machine, driven as `Activation` drives it, with its committed value kept as bytes."""
 
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -67,6 +67,7 @@ class Rig:
         deadline: float | None = None,
         run_id: str = "run-1",
     ) -> None:
+        Rig.open.append(self)
         self.code = code
         self.retry = retry
         self.timeout = timeout
@@ -82,8 +83,13 @@ class Rig:
         self.machine = self._begin()
         self.commit()
 
-    def __del__(self) -> None:
-        self.machine.evict()
+    open: ClassVar[list["Rig"]] = []
+    """Those of the present test; its end evicts them, so that no abandoned code is left to the garbage collector."""
+
+    @classmethod
+    def evict_all(cls) -> None:
+        while cls.open:
+            cls.open.pop().machine.evict()
 
     # -- a host's work
 

@@ -8,7 +8,7 @@ import pytest
 
 SURFACE = {
     "aiki.sdk": """AikiError Client Context DefinitionError ErrorInfo IdempotencyConflict InvalidName NonDeterminismError PayloadError
-        PayloadTooLarge ResultTimeout Retry RetryAfter RunHandle RunId RunNotFound RunStatus RunView Task TaskContext TaskFailed
+        PayloadTooLarge ResultTimeout Retry RetryAfter RunEnded RunHandle RunId RunNotFound RunStatus RunView Task TaskContext TaskFailed
         TaskId TaskTimedOut Trigger UnknownWorkflow Worker WorkerId WorkerLost Workflow
         WorkflowCancelled WorkflowFailed WorkflowStuck WorkflowTimedOut task
         workflow""",

@@ -23,7 +23,7 @@ from aiki.transport.port import Ack, Transport
 from aiki.types.duration import seconds
 from aiki.types.errors import DefinitionError, IdempotencyConflict, OutcomeUnknown
 from aiki.types.identifiers import RunId, is_run_id, keyed_run_id, new_run_id
-from aiki.types.messages import Start, decode_mail, encode
+from aiki.types.messages import Mail, Start, decode_mail, encode
 from aiki.types.names import check_key, check_name
 from aiki.types.states import STATES
 from aiki.types.subjects import Subjects
@@ -191,6 +191,23 @@ class Client:
                 recorded_hash=recorded.hex(),
                 new_hash=start.input_hash.hex(),
             )
+
+    async def mail(self, state: RunState, message: Mail) -> None:
+        """Put a message into a run's mailbox. When this has returned, the run gets it."""
+        subject = f"{self.subjects.run_mail(state.workflow, state.version)}{state.run_id}"
+        data = encode(message)
+        message_id = f"{state.run_id}/{secrets.token_hex(8)}"
+        limit = time.monotonic() + START_WITHIN
+        delay = 0.05
+        while True:
+            try:
+                await self.transport.publish(subject, data, message_id=message_id)
+                return
+            except OutcomeUnknown:
+                if time.monotonic() > limit:
+                    raise
+                await asyncio.sleep(delay)
+                delay = min(delay * 2, 2.0)
 
     # -- finding
 

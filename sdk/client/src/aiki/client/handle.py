@@ -1,6 +1,7 @@
 """A handle of a run: how a client follows it."""
 
 import asyncio
+import secrets
 from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -15,13 +16,14 @@ from aiki.types.errors import (
     OutcomeUnknown,
     RequestTimeout,
     ResultTimeout,
+    RunEnded,
     RunNotFound,
     WorkflowCancelled,
     WorkflowFailed,
     WorkflowTimedOut,
 )
 from aiki.types.identifiers import RunId, is_run_id
-from aiki.types.messages import Ended
+from aiki.types.messages import Ended, EndSleep
 from aiki.types.states import is_final
 
 if TYPE_CHECKING:
@@ -141,6 +143,19 @@ class RunHandle(Generic[Output]):
         if (found := await self._client.load(self.id)) is None:
             raise self._missing()
         return run_status(found[0])
+
+    async def wake(self) -> None:
+        """End the sleep of the run that would end first, now; `ctx.sleep` answers False then. A run that does not sleep goes on as it was.
+
+        Raises `RunNotFound`, also for a run that no worker has taken up yet, and `RunEnded`.
+        """
+        found = await self._client.load(self.id)
+        if found is None:
+            raise self._missing()
+        state, _ = found
+        if is_final(state.status):
+            raise RunEnded(f"run {self.id} has {state.status}: it cannot be woken", run_id=self.id, state=state.status)
+        await self._client.mail(state, EndSleep(secrets.token_hex(8)))
 
     async def describe(self) -> RunView:
         """Everything about the run: each step with its attempts, inputs, outputs, times and workers. `RunNotFound` when there is none."""

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from aiki.cli.output import instant, short
-from aiki.journal import Entry, RecordedStep, Retried
+from aiki.journal import Entry, RecordedStep, Retried, Woken
 
 if TYPE_CHECKING:
     from aiki.types.messages import Attempt
@@ -36,6 +36,8 @@ def entry_document(entry: Entry) -> dict[str, Any]:
         }
     if isinstance(entry, Retried):
         return {"entry": "retried", "at": _instant(entry.at), "error": entry.error}
+    if isinstance(entry, Woken):
+        return {"entry": "woken", "at": _instant(entry.at), "id": entry.id}
     return {"entry": "tick", "at": _instant(entry.at)}
 
 
@@ -59,6 +61,8 @@ def entry_rows(entries: Sequence[Entry]) -> list[tuple[str, ...]]:
             said = (entry.name, entry.worker, " ".join(outcome.split()))
         elif isinstance(entry, Retried):
             said = ("", "", f"the workflow failed and begins again: {entry.error}")
+        elif isinstance(entry, Woken):
+            said = ("", "", "a sleep was ended early")
         else:
             said = ("", "", "timers fired")
         rows.append((str(number), instant(document["at"]), document["entry"], *said))

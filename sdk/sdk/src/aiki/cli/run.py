@@ -139,6 +139,15 @@ async def watch(session: Session, run_id: str) -> None:
         sys.exit(1)
 
 
+@command("wake", run)
+@click.argument("run_id", metavar="ID")
+async def wake(session: Session, run_id: str) -> None:
+    """End the sleep of the run that would end first, now."""
+    async with await session.connect() as client:
+        await (await client.handle(run_id)).wake()
+    emit({"id": run_id, "woken": True}) if session.as_json else click.echo(f"run {run_id} was sent the message")
+
+
 @command("history", run)
 @click.argument("run_id", metavar="ID")
 async def history(session: Session, run_id: str) -> None:

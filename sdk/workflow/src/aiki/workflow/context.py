@@ -77,9 +77,14 @@ class Context:
         """A random UUID (version 4), the same at each replay."""
         return uuid.UUID(int=self.rng.getrandbits(128), version=4)
 
-    async def sleep(self, duration: Duration) -> None:
-        """Sleep durably, from a millisecond to decades. `asyncio.sleep` is just as durable."""
-        await asyncio.sleep(seconds(duration, "the duration of a sleep"))
+    async def sleep(self, duration: Duration) -> bool:
+        """Sleep durably, from a millisecond to decades. `asyncio.sleep` is just as durable.
+
+        True when the time is over, False when `handle.wake()` has ended the sleep early.
+        """
+        end = self._machine.now + seconds(duration, "the duration of a sleep")
+        await asyncio.sleep(end - self._machine.now)
+        return self._machine.now >= end
 
     @overload
     async def step(
