@@ -58,7 +58,7 @@ test-long: lint ## all tests, the long ones too
 	$(BIN)/pytest $(ARGS)
 
 demo: setup ## the example `audit`, with a worker killed half-way
-	$(BIN)/python -m examples.audit $(ARGS)
+	$(BIN)/python -m examples.demo $(ARGS)
 
 bench: setup ## the benchmarks beside the peers, or e.g. ARGS='W1 --mode local'
 	$(BIN)/python -m benchmarks $(or $(ARGS),compare)

@@ -2,6 +2,6 @@
 
 from aiki.actors.host import Host
 from aiki.actors.tasks import TaskWorker
-from aiki.actors.topology import check, init, streams
+from aiki.actors.topology import ACK_WAIT, check, init, streams
 
-__all__ = ["Host", "TaskWorker", "check", "init", "streams"]
+__all__ = ["ACK_WAIT", "Host", "TaskWorker", "check", "init", "streams"]

@@ -22,7 +22,7 @@ import msgspec
 
 from aiki import telemetry
 from aiki.actors import history
-from aiki.actors.attempts import run_attempts, step_key
+from aiki.actors.attempts import lost, run_attempts, step_key
 from aiki.actors.definitions import RunDefinition
 from aiki.actors.envelope import Envelope, LocalEnvelope
 from aiki.actors.outbox import Outbox
@@ -97,6 +97,7 @@ class Activation:
         self._committed = 0
         self._sent: set[int] = set()
         self._inherited = False
+        self._inherited_steps: set[StepId] = set()
         self._current = False
         self._doubtful = redelivered
         self._local: dict[StepId, asyncio.Task[None]] = {}
@@ -258,7 +259,7 @@ class Activation:
         self._batch.clear()
         for operation in ready:
             if operation.id not in self._local:
-                self._local[operation.id] = asyncio.create_task(self._run_local(operation, machine))
+                self._begin_local(operation, machine)
         if len(machine.state.outbox) > len(self._sent):
             await self._host.outbox.flush(machine, self._sent, again=self._inherited)
         self._inherited = False
@@ -313,6 +314,7 @@ class Activation:
         self._committed = len(state.entries)
         self._sent.clear()
         self._inherited = stored is not None
+        self._inherited_steps = {(step.address, step.ordinal) for step in state.pending if step.due is None}
         machine = RunMachine(state, self.definition.program, history=journal, retry=self.definition.retry)
         self._host.watchdog.enter(self.run_id)
         machine.begin(self._host.now())
@@ -455,6 +457,17 @@ class Activation:
             _log.error("run %s could not be marked as held: %s", self.run_id, failure)
 
     # -- local steps
+
+    def _begin_local(self, operation: Operation, machine: RunMachine) -> None:
+        step = machine.pending(operation.id)
+        begun_elsewhere = operation.id in self._inherited_steps
+        self._inherited_steps.discard(operation.id)
+        error = lost(operation.name, operation.options.retry) if begun_elsewhere else None
+        if error is not None and step is not None:
+            now = self._host.now()
+            self.deliver(LocalEnvelope(StepResult(*operation.id, step.serial, b"", error, now, now, self._host.worker_id)))
+        else:
+            self._local[operation.id] = asyncio.create_task(self._run_local(operation, machine))
 
     async def _run_local(self, operation: Operation, machine: RunMachine) -> None:
         step = machine.pending(operation.id)

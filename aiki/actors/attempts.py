@@ -6,12 +6,12 @@ from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 from aiki.clock import Clock
-from aiki.types.errors import DefinitionError, PayloadError, TaskTimedOut
+from aiki.types.errors import DefinitionError, PayloadError, TaskTimedOut, WorkerLost
 from aiki.types.failure import ErrorInfo
 from aiki.types.messages import Attempt, kept_attempts
 from aiki.types.retry import Retry
 
-__all__ = ["LONGEST_WAIT", "Ended", "run_attempts", "step_key"]
+__all__ = ["LONGEST_WAIT", "Ended", "lost", "run_attempts", "step_key"]
 
 LONGEST_WAIT = 1.0
 """Seconds that whoever runs a body waits for its next attempt; longer delays are recorded and survive the process."""
@@ -27,6 +27,15 @@ class Ended(NamedTuple):
     started_at: float
     failed: tuple[Attempt, ...] = ()
     delay: float | None = None
+
+
+def lost(task: str, retry: Retry | None) -> ErrorInfo | None:
+    """The outcome of a step that was begun by a worker which is gone, when its strategy is not to run it again; None: run it again."""
+    if retry is None or retry.on_crash != "fail":
+        return None
+    return ErrorInfo.of(
+        WorkerLost(f"the worker that had task {task!r} was lost; it is not run again, as its retry strategy says", task=task)
+    )
 
 
 def step_key(run_id: str, address: str, ordinal: int, key: str | None) -> str:

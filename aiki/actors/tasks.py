@@ -11,7 +11,7 @@ import logging
 
 from aiki import telemetry
 from aiki.actors import topology
-from aiki.actors.attempts import Ended, run_attempts, step_key
+from aiki.actors.attempts import Ended, lost, run_attempts, step_key
 from aiki.actors.definitions import TaskDefinition
 from aiki.actors.envelope import DONE, WORKING
 from aiki.actors.host import Host
@@ -82,15 +82,20 @@ class TaskWorker:
             self._running.pop(delivery, None)
             return
         try:
-            if self._doubtful(delivery) and await self._is_answered(dispatch):
+            async with self._slots:
+                if self._doubtful(delivery) and await self._is_answered(dispatch):
+                    message = None
+                else:
+                    message = await self._run(dispatch, delivery)
+            if message is None:
                 # Whoever recorded the outcome may have died in the very turn that this dispatch stands behind.
                 await self._mail(dispatch, Resume("a dispatch was answered, but not acknowledged"), "resume", delivery)
-                return
-            async with self._slots:
-                message = await self._run(dispatch, delivery)
-            await self._report(dispatch, message, delivery)
+            else:
+                await self._report(dispatch, message, delivery)
         except NotConnected:
             pass
+        except (OutcomeUnknown, RequestTimeout):
+            delivery.nak(RETRY_MOST)
         finally:
             self._running.pop(delivery, None)
 
@@ -118,6 +123,9 @@ class TaskWorker:
         retry = dispatch.retry if dispatch.retry is not None else definition.retry
         timeout = dispatch.timeout if dispatch.timeout is not None else definition.timeout
 
+        if delivery.attempt > 1 and (error := lost(definition.name, retry)) is not None:
+            now = host.now()
+            return StepResult(dispatch.address, dispatch.ordinal, dispatch.serial, b"", error, now, now, host.worker_id)
         key = step_key(dispatch.run_id, dispatch.address, dispatch.ordinal, dispatch.key)
 
         async def body(attempt: int) -> bytes:

@@ -8,21 +8,31 @@ it as they are; whatever needs the outside world (sockets, threads, subprocesses
 import asyncio
 import contextlib
 import contextvars
+import ctypes
 import heapq
 import logging
+import math
+import sys
 from asyncio import events
 from collections import deque
-from collections.abc import Callable, Coroutine
-from typing import Any, NoReturn, TypeVar
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from types import CoroutineType
+from typing import Any, NoReturn, Self, TypeVar
 
+from aiki.journal.suspension import RunEvicted
+from aiki.types.duration import LONGEST
 from aiki.types.errors import DurableLoopError, WorkflowStuck
 
 __all__ = ["DeterministicLoop"]
 
 Result = TypeVar("Result")
+Outer = tuple[asyncio.AbstractEventLoop | None, "asyncio.Task[Any] | None", Any]
 
 MAX_CALLBACKS = 1_000_000
 """Callbacks in one drain after which code is taken to spin (for example `while True: await asyncio.sleep(0)`)."""
+
+MAX_REFUSALS = 100
+"""How often abandoned code is told so before it is left where it stands."""
 
 _log = logging.getLogger("aiki.workflow")
 
@@ -37,16 +47,26 @@ class _Task(asyncio.Task[Result]):
 
 
 class DeterministicLoop(asyncio.AbstractEventLoop):
-    """One run's loop. `time()` is the instant of the turn, in seconds since the epoch."""
+    """One run's loop. `time()` is the instant of the turn, in seconds since the epoch.
 
-    def __init__(self) -> None:
+    `seed` is where the numbers of its tasks begin. asyncio keeps the tasks of all loops in one set: those of different runs should differ.
+    """
+
+    def __init__(self, seed: int = 0) -> None:
         self._ready: deque[asyncio.Handle] = deque()
         self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
         self._order = 0
-        self._numbers = 0
+        self._cancelled = 0
+        self._seed = self._numbers = seed
         self._now = 0.0
         self._closed = False
+        self._refusals = 0
         self._tasks: dict[int, _Task[Any]] = {}
+
+    @classmethod
+    def new(cls, seed: int = 0) -> Self:
+        """A loop. (The methods that it lacks, by which checkers take it for abstract, are made to refuse below.)"""
+        return cls(seed)
 
     # -- driven by the run machine
 
@@ -55,13 +75,8 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
         ready = self._ready
         if not ready:
             return
-        outer = events._get_running_loop()
-        current = asyncio.current_task(outer) if outer is not None else None
-        if outer is not None and current is not None:
-            # From Python 3.14 on the current task is kept per thread, so the host's own task steps aside for the turn.
-            asyncio._leave_task(outer, current)
-        events._set_running_loop(self)
         left = MAX_CALLBACKS
+        before = self._enter()
         try:
             while ready:
                 handle = ready.popleft()
@@ -76,25 +91,27 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
                             f"the code ran {MAX_CALLBACKS:,} callbacks without waiting for anything durable: it seems to spin"
                         )
         finally:
-            events._set_running_loop(outer)
-            if outer is not None and current is not None:
-                asyncio._enter_task(outer, current)
+            self._leave(before)
 
     def advance(self, now: float) -> bool:
         """Set the clock (it never goes back) and run due timers one by one, draining after each. True if any was due."""
-        fired = False
+        left = MAX_CALLBACKS
         timers = self._timers
         while timers and timers[0][0] <= now:
             when, _, handle = heapq.heappop(timers)
             if handle._cancelled:
                 continue
+            if not left:
+                raise WorkflowStuck(
+                    f"{MAX_CALLBACKS:,} timers of the code were due at once: it seems to sleep for no time, again and again"
+                )
+            left -= 1
             self._now = max(self._now, when)
             handle._scheduled = False  # type: ignore[attr-defined]
             self._ready.append(handle)
-            fired = True
             self.drain()
         self._now = max(self._now, now)
-        return fired
+        return left < MAX_CALLBACKS
 
     def next_timer(self) -> float | None:
         """The instant of the earliest timer that is set."""
@@ -104,20 +121,50 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
         return timers[0][0] if timers else None
 
     def dispose(self) -> None:
-        """Abandon all tasks: their code is closed where it stands, silently, and whatever it still calls on this loop raises."""
+        """Abandon all tasks: their code is closed where it stands, silently; what it still calls on this loop raises `RunEvicted`."""
         self._closed = True
         self._ready.clear()
         self._timers.clear()
-        for task in list(self._tasks.values()):
+        tasks = list(self._tasks.values())
+        for task in tasks:
             task._log_destroy_pending = False  # type: ignore[attr-defined]
-            coroutine = task.get_coro()
-            try:
-                if coroutine is not None:
-                    coroutine.close()
-            except BaseException as error:  # code that awaits or raises in its own clean-up
-                _log.debug("abandoned workflow code raised while it was closed: %s", type(error).__name__)
+        before = self._enter()
+        try:
+            for task in tasks:
+                for coroutine in _innermost_first(task.get_coro()):
+                    if not _close(coroutine):
+                        _log.warning(
+                            "abandoned code (%s) does not let itself be closed: does it catch BaseException in a loop?", task.get_name()
+                        )
+                        # To free it would run it once more, for ever perhaps, also at the exit of the process: so it is never freed.
+                        ctypes.pythonapi.Py_IncRef(ctypes.py_object(coroutine))
+        finally:
+            self._leave(before)
         self._tasks.clear()
-        self._ready.clear()
+
+    def _enter(self) -> Outer:
+        """Make this the running loop of the thread; what `_leave` needs to undo it."""
+        outer = events._get_running_loop()
+        current = asyncio.current_task(outer) if outer is not None else None
+        if outer is not None and current is not None:
+            # From Python 3.14 on the current task is kept per thread, so the host's own task steps aside for the turn.
+            asyncio._leave_task(outer, current)
+        hooks = sys.get_asyncgen_hooks()
+        events._set_running_loop(self)
+        sys.set_asyncgen_hooks(None, _forget_generator)
+        return outer, current, hooks
+
+    def _leave(self, before: Outer) -> None:
+        outer, current, hooks = before
+        sys.set_asyncgen_hooks(*hooks)
+        events._set_running_loop(outer)
+        if outer is not None and current is not None:
+            asyncio._enter_task(outer, current)
+
+    def _refuse_evicted(self) -> None:
+        if self._closed and self._refusals < MAX_REFUSALS:
+            self._refusals += 1
+            raise RunEvicted
 
     # -- asyncio's side
 
@@ -140,7 +187,12 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
     def call_at(  # type: ignore[override]
         self, when: float, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
     ) -> asyncio.TimerHandle:
+        self._refuse_evicted()
         handle = asyncio.TimerHandle(when, callback, args, self, context)
+        if when == math.inf:
+            return handle
+        if not when - self._now <= LONGEST:
+            raise DurableLoopError(f"a timer must be at most {LONGEST:g} seconds ahead, not {when - self._now:g}", call="call_at")
         if not self._closed:
             self._order += 1
             heapq.heappush(self._timers, (when, self._order, handle))
@@ -148,18 +200,33 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
         return handle
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
-        """Called by asyncio; a cancelled timer is dropped when it comes to the top."""
+        """Called by asyncio: drop cancelled timers once most are, so that a loop of short time-outs does not pile up long ones."""
+        self._cancelled += 1
+        if self._cancelled > 64 and self._cancelled * 2 > len(self._timers):
+            self._timers[:] = [timer for timer in self._timers if not timer[2]._cancelled and timer[2] is not handle]
+            heapq.heapify(self._timers)
+            self._cancelled = 0
 
     def create_future(self) -> asyncio.Future[Any]:
+        self._refuse_evicted()
         return asyncio.Future(loop=self)
 
     def create_task(self, coro: Coroutine[Any, Any, Result], *, name: object = None, **options: Any) -> asyncio.Task[Result]:  # type: ignore[override]
+        if self._closed:
+            coro.close()
+            return self.create_future()  # type: ignore[return-value]
+        if _called_by_as_completed():
+            coro.close()
+            raise DurableLoopError(
+                "asyncio.as_completed starts coroutines in an order that is the process's own: give it tasks (asyncio.create_task)",
+                call="as_completed",
+            )
         number = self._numbers = self._numbers + 1
         options.pop("eager_start", None)
         context = options.pop("context", None)
         task: _Task[Result] = _Task.__new__(_Task)
         task._number = number
-        task.__init__(coro, loop=self, name=str(name) if name is not None else f"task-{number}", context=context)  # type: ignore[misc]
+        task.__init__(coro, loop=self, name=str(name) if name is not None else f"task-{number - self._seed}", context=context)  # type: ignore[misc]
         self._tasks[number] = task
         task.add_done_callback(self._forget)
         return task
@@ -203,6 +270,49 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
 
     async def shutdown_default_executor(self, timeout: float | None = None) -> None:
         """There is no executor."""
+
+
+_AS_COMPLETED = {asyncio.as_completed.__code__}
+if (_iterator := getattr(asyncio.tasks, "_AsCompletedIterator", None)) is not None:  # from Python 3.13 on
+    _AS_COMPLETED.add(_iterator.__init__.__code__)
+
+
+def _called_by_as_completed() -> bool:
+    frame = sys._getframe(2)
+    while frame.f_globals is asyncio.tasks.__dict__:
+        if frame.f_code in _AS_COMPLETED:
+            return True
+        if frame.f_back is None:
+            break
+        frame = frame.f_back
+    return False
+
+
+def _innermost_first(coroutine: Any) -> list[Coroutine[Any, Any, Any]]:
+    """A suspended coroutine and those that it awaits: to close the outer ones alone would free an inner one that goes on awaiting."""
+    chain: list[Coroutine[Any, Any, Any]] = []
+    while isinstance(coroutine, CoroutineType):
+        chain.append(coroutine)
+        coroutine = coroutine.cr_await
+    return chain[::-1]
+
+
+def _close(coroutine: Coroutine[Any, Any, Any]) -> bool:
+    """Whether abandoned code has come to its end."""
+    for _ in range(MAX_REFUSALS):
+        try:
+            coroutine.close()
+        except RuntimeError:  # "coroutine ignored GeneratorExit": it awaits something in its clean-up, which is to raise as well
+            if getattr(coroutine, "cr_frame", None) is not None:
+                continue
+        except BaseException as error:
+            _log.debug("abandoned workflow code raised while it was closed: %s", type(error).__name__)
+        return True
+    return False
+
+
+def _forget_generator(generator: AsyncGenerator[Any, Any]) -> None:
+    """Nobody will finish it: when it is collected is the process's own affair, so its clean-up must be no part of the run."""
 
 
 def _refuse(name: str) -> NoReturn:

@@ -16,10 +16,11 @@ import asyncio
 import heapq
 import random
 from collections.abc import Callable, Coroutine, Sequence
+from hashlib import blake2b
 from typing import Any
 
 from aiki.journal.loop import DeterministicLoop
-from aiki.journal.operation import Body, Operation, Outcome, StepId, StepOptions
+from aiki.journal.operation import Body, Operation, Outcome, StepId, StepOptions, keyed_address
 from aiki.journal.state import (
     Alarm,
     Entry,
@@ -33,7 +34,7 @@ from aiki.journal.state import (
     Tick,
     encode_entry,
 )
-from aiki.journal.suspension import RunEvicted
+from aiki.schema import content_hash
 from aiki.types.errors import IdempotencyConflict, NonDeterminismError, WorkflowStuck
 from aiki.types.failure import ErrorInfo
 from aiki.types.messages import Mail, Resume, Start, StepFailedOnce, StepResult, Wake, kept_attempts
@@ -55,7 +56,8 @@ class RunMachine:
         self.replaying = False
         self.restart = False
         """The code is to begin anew: commit, and make a new machine from the state."""
-        self.loop = DeterministicLoop()  # type: ignore[abstract]  # what it lacks is made to refuse
+        seed = int.from_bytes(blake2b(state.run_id.encode(), digest_size=6).digest(), "big")
+        self.loop = DeterministicLoop.new(seed)
         self._program = program
         self._retry = retry or Retry.never()
         self._history = history
@@ -88,17 +90,17 @@ class RunMachine:
             self._history = ()
             self.replaying = False
             if self.state.retry_at is None:
-                self._settle(max(now, self.state.updated_at))
+                self._settle(self._instant(now))
             else:
                 self._hold_new()
         except WorkflowStuck as error:
-            self._end_attempt(error, max(now, self.state.updated_at))
+            self._end_attempt(error, self._instant(now))
 
     def apply(self, message: Mail, now: float) -> None:
         """Take one message. One that was applied before, or that the run no longer waits for, changes nothing."""
         if is_final(self.state.status):
             return
-        now = max(now, self.state.updated_at)
+        now = self._instant(now)
         match message:
             case StepResult():
                 self._record(message, now)
@@ -111,9 +113,9 @@ class RunMachine:
 
     def advance(self, now: float) -> None:
         """Let time pass: timers of the code fire, and retries that are due begin."""
-        if is_final(self.state.status):
+        if is_final(self.state.status) or self.restart:
             return
-        now = max(now, self.state.updated_at)
+        now = self._instant(now)
         if self.state.retry_at is not None:
             if self.state.retry_at <= now:
                 self._begin_again(now)
@@ -132,11 +134,11 @@ class RunMachine:
         """End the run with an error that is not its code's."""
         if not is_final(self.state.status):
             self.state.error = ErrorInfo.of(error)
-            self._final("failed", max(now, self.state.updated_at))
+            self._final("failed", self._instant(now))
 
     def deadline(self) -> float | None:
         """The next instant at which `advance` would do something; None: nothing is waiting for time."""
-        if is_final(self.state.status):
+        if is_final(self.state.status) or self.restart:
             return None
         if self.state.retry_at is not None:
             return self.state.retry_at
@@ -168,7 +170,7 @@ class RunMachine:
     def snapshot(self, now: float) -> RunState:
         """The state to commit."""
         state = self.state
-        state.updated_at = max(now, state.updated_at)
+        state.updated_at = self._instant(now)
         state.pending = list(self._pending.values())
         if not is_final(state.status):
             state.status = self._status()
@@ -188,14 +190,14 @@ class RunMachine:
     ) -> "asyncio.Future[Outcome]":
         """Issue a step; the future has its outcome once that is recorded. `content` is the hash of the canonical input."""
         if self._evicted:
-            raise RunEvicted
+            return self.loop.create_future()  # raises RunEvicted
         if options.key is None:
             address = f"{name}:{content}"
             ordinal = self._ordinals.get(address, 0)
             self._ordinals[address] = ordinal + 1
         else:
-            address, ordinal = f"{name}!{options.key}", 0
-        future: asyncio.Future[Outcome] = asyncio.Future(loop=self.loop)
+            address, ordinal = keyed_address(name, options.key), 0
+        future: asyncio.Future[Outcome] = self.loop.create_future()
         id = (address, ordinal)
         operation = self._operations.get(id)
         if operation is not None:  # the same idempotency key again: one step, shared
@@ -214,15 +216,30 @@ class RunMachine:
         elif id not in self._pending:
             self._new.append(operation)
         else:
-            self._check_same(self._pending[id].input, input, name, options.key)
-            if kind == "local" and self._pending[id].due is None:
-                self._local.append(operation)
+            pending = self._pending[id]
+            self._check_same(pending.input, input, name, options.key)
+            if pending.kind == "local":
+                self._take_up_local(pending, operation)
         return future
+
+    @property
+    def silent(self) -> bool:
+        """What the code says now has been said before, or is of no consequence."""
+        return self.replaying or self._evicted
 
     @property
     def now(self) -> float:
         """The instant of the present turn."""
         return self.loop.time()
+
+    def _take_up_local(self, pending: PendingStep, operation: Operation) -> None:
+        if operation.kind == "task":
+            # It was a local step when it was issued; a dispatched one stays with its worker in the opposite case.
+            if self.state.retry_at is None:
+                pending.kind, pending.queue = "task", operation.options.queue
+                self._dispatch(pending, pending.due)
+        elif pending.due is None:
+            self._local.append(operation)
 
     # -- replay
 
@@ -300,26 +317,18 @@ class RunMachine:
             kept_attempts(pending.failed + message.failed),
             pending.queue,
         )
-        self._append(entry)
-        if self.state.retry_at is not None:
+        index = self._append(entry)
+        if self.state.retry_at is not None or self.restart:
             return
-        self._guarded(lambda: self._resolve(id, entry, now), now)
-
-    def _resolve(self, id: StepId, entry: RecordedStep, now: float) -> None:
-        self.loop.advance(now)
-        if (operation := self._operations.get(id)) is None:
-            # Code that was changed no longer issues this step (yet).
-            self._unconsumed[id] = (len(self.state.entries) << 32, entry)
-            return
-        operation.resolve(Outcome(entry.value, entry.error, entry.failed))
-        if operation.options.key is None:
-            del self._operations[id]
-        self.loop.drain()
+        self._unconsumed[id] = (index, entry)
+        self._guarded(lambda: self._replay(index, entry), now)
 
     def _postpone(self, message: StepFailedOnce, now: float) -> None:
         """Attempts failed; the next one is due later than anybody should wait for it in memory."""
         pending = self._pending.get((message.address, message.ordinal))
-        if pending is None or pending.serial != message.serial or pending.due is not None:
+        if pending is None or pending.serial != message.serial:
+            return
+        if pending.kind == "local" and pending.due is not None:
             return
         pending.failed = kept_attempts(pending.failed + message.failed)
         pending.due = now + message.delay
@@ -354,8 +363,10 @@ class RunMachine:
                 if operation.kind == "task":
                     self._dispatch(step, None)
                 else:
+                    # A step that must not begin twice is written before it begins once.
+                    self.dirty |= operation.options.retry is not None and operation.options.retry.on_crash == "fail"
                     self._local.append(operation)
-        if not self._pending and self.loop.next_timer() is None:
+        if self.loop.next_timer() is None and not any(step.kind == "task" or id in self._operations for id, step in self._pending.items()):
             raise WorkflowStuck("the code waits for something that can never come: no step, timer or message is outstanding")
 
     def _hold_new(self) -> None:
@@ -429,9 +440,16 @@ class RunMachine:
 
     # -- small parts
 
-    def _append(self, entry: Entry) -> None:
-        self.state.entries.append(encode_entry(entry))
+    def _instant(self, now: float) -> float:
+        """Time as the run sees it: hosts' clocks differ, but its journal never goes back."""
+        return max(now, self.state.updated_at, self.loop.time())
+
+    def _append(self, entry: Entry) -> int:
+        """Record, and answer the entry's place in the whole journal."""
+        state = self.state
+        state.entries.append(encode_entry(entry))
         self.dirty = True
+        return len(state.entries) - 1 + (state.sealed[-1] if state.sealed else 0)
 
     def _next_serial(self) -> int:
         self.state.serial += 1
@@ -453,7 +471,7 @@ class RunMachine:
         return "sleeping" if self.loop.next_timer() is not None else "running"
 
     def _check_same(self, recorded: bytes, issued: bytes, name: str, key: str | None) -> None:
-        if key is not None and recorded != issued:
+        if key is not None and recorded != issued and content_hash(recorded) != content_hash(issued):
             raise IdempotencyConflict(
                 f"step {name!r} was called with idempotency key {key!r} before, with another input",
                 key=key,

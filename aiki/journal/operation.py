@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from hashlib import blake2b
 from typing import NamedTuple
 
 from aiki.journal.state import StepKind
@@ -9,13 +10,21 @@ from aiki.types.failure import ErrorInfo
 from aiki.types.messages import Attempt
 from aiki.types.retry import Retry
 
-__all__ = ["Body", "Operation", "Outcome", "StepId", "StepOptions"]
+__all__ = ["Body", "Operation", "Outcome", "StepId", "StepOptions", "keyed_address"]
 
 StepId = tuple[str, int]
 """A step's content address and its ordinal among the calls with that address."""
 
 Body = Callable[[str, int], Awaitable[bytes]]
 """What runs a local step in the host: from the step's idempotency key and the attempt's number (1 for the first) to the encoded result."""
+
+
+def keyed_address(name: str, key: str) -> str:
+    """The address of a step with an idempotency key.
+
+    The key is hashed, so that what follows the name has one length: names and keys that hold ":" or "!" do not run into each other.
+    """
+    return f"{name}!{blake2b(key.encode(), digest_size=8).hexdigest()}"
 
 
 class Outcome(NamedTuple):

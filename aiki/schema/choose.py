@@ -33,7 +33,7 @@ def _build(annotation: Any, where: str) -> Schema[Any]:
     if _mentions_pydantic(annotation, set()):
         from aiki.schema.pydantic import PydanticSchema
 
-        return PydanticSchema(annotation)
+        return PydanticSchema(annotation, where)
     try:
         unknown = _unknown(msgspec.inspect.type_info(annotation), set())
         if unknown is None:

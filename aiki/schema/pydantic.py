@@ -2,11 +2,11 @@
 
 from typing import Any, Generic, TypeVar
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import PydanticUserError, TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError
 
-from aiki.schema.structural import check_size
-from aiki.types.errors import PayloadError
+from aiki.schema.structural import check_size, refuse_lost_floats
+from aiki.types.errors import DefinitionError, PayloadError
 
 __all__ = ["PydanticSchema"]
 
@@ -16,17 +16,25 @@ Value = TypeVar("Value")
 class PydanticSchema(Generic[Value]):
     """A type that pydantic validates."""
 
-    def __init__(self, annotation: Any) -> None:
-        self._adapter: TypeAdapter[Value] = TypeAdapter(annotation)
+    def __init__(self, annotation: Any, where: str) -> None:
+        try:
+            self._adapter: TypeAdapter[Value] = TypeAdapter(annotation)
+        except PydanticUserError as error:
+            raise DefinitionError(f"{where} cannot be of type {annotation!r}: {error.message}", where=where) from error
 
     def encode(self, value: Any, where: str) -> bytes:
         try:
-            data = self._adapter.dump_json(self._adapter.validate_python(value, strict=True))
+            valid = self._adapter.validate_python(value, strict=True)
+            data = self._adapter.dump_json(valid)
             check_size(data, where)
+            if b"null" in data:
+                refuse_lost_floats(self._adapter.dump_python(valid), where)
             self._adapter.validate_json(data)
         except ValidationError as error:
             raise _unfit(error, where) from error
-        except (PydanticSerializationError, ValueError) as error:
+        except PayloadError:
+            raise
+        except (PydanticSerializationError, ValueError, RecursionError) as error:
             raise PayloadError(f"{where} cannot be encoded as JSON: {error}", where=where, path="$", reason=str(error)) from error
         return data
 

@@ -27,6 +27,10 @@ def read_signature(function: Callable[..., Any], what: str, *, skip: int, most: 
     `what` names it in errors ("task 'charge'"); `most` is the number of parameters allowed after those; `names` resolves annotations that
     were written as strings. A parameter or result without annotation is any JSON value.
     """
+    if not (inspect.isfunction(function) or inspect.ismethod(function)):
+        raise DefinitionError(f"{what}: it must be a function, not {function!r}", where=what)
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise DefinitionError(f"{what}: its function is a generator; it should return one value", where=what)
     parameters = list(inspect.signature(function).parameters.values())
     if any(parameter.kind not in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD) for parameter in parameters):
         raise DefinitionError(f"{what}: its function may only take positional parameters", where=what)
@@ -62,5 +66,5 @@ def _annotations(function: Callable[..., Any], what: str, names: Mapping[str, An
             "Payload types are read at run time: do not hide their import under TYPE_CHECKING.",
             where=what,
         ) from error
-    except TypeError as error:
+    except (TypeError, AttributeError, SyntaxError) as error:
         raise DefinitionError(f"{what}: its annotations cannot be resolved: {error}", where=what) from error

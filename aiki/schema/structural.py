@@ -3,14 +3,14 @@
 import dataclasses
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Generic, TypeVar
 
 import msgspec
 
 from aiki.types.errors import PayloadError, PayloadTooLarge
 
-__all__ = ["MAX_PAYLOAD", "StructuralSchema", "check_size"]
+__all__ = ["MAX_PAYLOAD", "StructuralSchema", "check_size", "refuse_lost_floats"]
 
 Value = TypeVar("Value")
 
@@ -18,6 +18,7 @@ MAX_PAYLOAD = 256 * 1024
 """The limit of one payload, in bytes of JSON. A run's state holds several, and NATS takes 1 MiB a message by default."""
 
 _encoder = msgspec.json.Encoder()
+_sorting = msgspec.json.Encoder(order="deterministic")
 _PATH = re.compile(r"(.*?) - at `(.*)`\Z", re.DOTALL)
 
 
@@ -28,17 +29,21 @@ class StructuralSchema(Generic[Value]):
         self.annotation = annotation
         self._decoder: msgspec.json.Decoder[Value] = msgspec.json.Decoder(annotation)
         self._instance = annotation if _is_record(annotation) else None
+        self._may_hold_sets = _mentions_sets(msgspec.inspect.type_info(annotation), set())
 
     def encode(self, value: Any, where: str) -> bytes:
         if self._instance is not None and not isinstance(value, self._instance):
             raise _unfit(where, f"expected {self._instance.__qualname__}, got {type(value).__qualname__}", "$")
         try:
             data = _encoder.encode(value)
+            if self._may_hold_sets and b"[" in data and _holds_set(value):
+                # The order of a set is the process's own, and content addresses are made from these bytes.
+                data = _sorting.encode(value)
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
             raise _unfit(where, f"it cannot be encoded as JSON: {error}", "$") from error
         check_size(data, where)
         if b"null" in data:
-            _refuse_lost_floats(value, where)
+            refuse_lost_floats(value, where)
         self.decode(data, where)
         return data
 
@@ -72,6 +77,17 @@ def _is_record(annotation: Any) -> bool:
     return isinstance(annotation, type) and (issubclass(annotation, msgspec.Struct) or dataclasses.is_dataclass(annotation))
 
 
+def _mentions_sets(info: Any, seen: set[int]) -> bool:
+    if id(info) in seen:
+        return False
+    seen.add(id(info))
+    if isinstance(info, msgspec.inspect.SetType | msgspec.inspect.FrozenSetType | msgspec.inspect.AnyType):
+        return True
+    parts = [getattr(info, name) for name in getattr(info, "__struct_fields__", ())]
+    members = [member for part in parts for member in (part if isinstance(part, tuple) else (part,))]
+    return any(isinstance(member, msgspec.inspect.Type | msgspec.inspect.Field) and _mentions_sets(member, seen) for member in members)
+
+
 def _split(text: str) -> tuple[str, str]:
     match = _PATH.match(text)
     return (match[1], match[2]) if match else (text, "$")
@@ -82,17 +98,25 @@ def _unfit(where: str, reason: str, path: str) -> PayloadError:
     return PayloadError(f"{where} does not fit its type{at}: {reason}", where=where, path=path, reason=reason)
 
 
-def _refuse_lost_floats(value: Any, where: str) -> None:
-    """JSON has no NaN or infinity, and msgspec writes null for them: refuse rather than lose."""
+def refuse_lost_floats(value: Any, where: str) -> None:
+    """JSON has no NaN or infinity, and encoders write null for them: refuse rather than lose."""
+    for item, path in _members(value):
+        if isinstance(item, float) and not math.isfinite(item):
+            raise _unfit(where, f"JSON has no {item}", path)
+
+
+def _holds_set(value: Any) -> bool:
+    return any(isinstance(item, set | frozenset) and len(item) > 1 for item, _ in _members(value))
+
+
+def _members(value: Any) -> Iterator[tuple[Any, str]]:
+    """A value and all that it is made of, with their paths."""
     seen: set[int] = set()
     stack: list[tuple[Any, str]] = [(value, "$")]
     while stack:
         item, path = stack.pop()
-        if isinstance(item, float):
-            if not math.isfinite(item):
-                raise _unfit(where, f"JSON has no {item}", path)
-            continue
-        if item is None or isinstance(item, str | bytes | int) or id(item) in seen:
+        yield item, path
+        if item is None or isinstance(item, str | bytes | int | float) or id(item) in seen:
             continue
         seen.add(id(item))
         if isinstance(item, Mapping):

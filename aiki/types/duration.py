@@ -5,13 +5,16 @@ from datetime import timedelta
 
 from aiki.types.errors import DefinitionError
 
-__all__ = ["Duration", "seconds"]
+__all__ = ["LONGEST", "Duration", "seconds"]
+
+LONGEST = 3.2e9
+"""Seconds, about a hundred years: no timer is further ahead."""
 
 Duration = timedelta | float | int
 """A `timedelta`, or seconds."""
 
 
-def seconds(value: Duration, what: str, *, least: float = 0.0, most: float = 3.2e9) -> float:
+def seconds(value: Duration, what: str, *, least: float = 0.0, most: float = LONGEST) -> float:
     """A duration in seconds; `DefinitionError` when it is no number or not within `least` and `most` (about a hundred years)."""
     number = value.total_seconds() if isinstance(value, timedelta) else value
     if not _is_number(number) or not math.isfinite(number):

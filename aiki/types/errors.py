@@ -14,7 +14,8 @@
     │   └── WorkflowTimedOut       it took longer than its timeout
     ├── ResultTimeout              the caller's own patience ended; the run goes on
     ├── TaskFailed                 raised inside a workflow: a task failed for good
-    │   └── TaskTimedOut           ... because its attempts took too long
+    │   ├── TaskTimedOut           ... because its attempts took too long
+    │   └── WorkerLost             ... because its worker was lost, and its strategy says not to run it again then
     ├── NonDeterminismError        the code does not fit the recorded journal
     ├── WorkflowStuck              the code waits for something that can never come
     ├── DurableLoopError           workflow code tried real I/O or threads on the deterministic loop
@@ -62,6 +63,7 @@ __all__ = [
     "TopologyMismatch",
     "TransportError",
     "UnknownWorkflow",
+    "WorkerLost",
     "WorkflowCancelled",
     "WorkflowFailed",
     "WorkflowStuck",
@@ -178,6 +180,12 @@ class TaskTimedOut(TaskFailed):
     """The last attempt of a task took longer than its timeout."""
 
     code = "task_timed_out"
+
+
+class WorkerLost(TaskFailed):
+    """A task with `Retry.never(on_crash="fail")` had been given to a worker that was lost: whether its body ran is not known."""
+
+    code = "worker_lost"
 
 
 class NonDeterminismError(AikiError):

@@ -7,14 +7,11 @@ from typing import Literal
 
 import msgspec
 
-from aiki.types.duration import Duration, seconds
+from aiki.types.duration import LONGEST, Duration, seconds
 from aiki.types.errors import AikiError, DefinitionError
 from aiki.types.failure import type_name
 
 __all__ = ["Retry", "RetryAfter"]
-
-LONGEST = 3.2e9
-"""Seconds; about a hundred years."""
 
 ExceptionTypes = type[BaseException] | Sequence[type[BaseException]]
 
@@ -131,7 +128,7 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         retry_on: ExceptionTypes,
         no_retry_on: ExceptionTypes,
     ) -> "Retry":
-        if not _is_factor(factor):
+        if type(factor) not in (int, float) or not 1 <= factor < math.inf:
             raise DefinitionError(f"factor must be a number of at least 1, not {factor!r}", what="factor")
         return cls(
             kind=kind,
@@ -147,8 +144,8 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         """Seconds until the next attempt after `failed` attempts (1 or more), the last of which raised `error`; None: give up."""
         if failed >= self.max_attempts or not self.retries(error):
             return None
-        if isinstance(error, RetryAfter):
-            return float(error.fields["delay"])
+        if isinstance(error, RetryAfter) and "delay" in error.fields:
+            return seconds(error.fields["delay"], "delay")
         if self.kind == "never":
             return None
         if self.kind == "schedule":
@@ -159,13 +156,12 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             delay = self.base_delay * failed
         else:
             delay = self._power(failed)
-        if self.max_delay is not None:
-            delay = min(delay, self.max_delay)
+        delay = min(delay, LONGEST if self.max_delay is None else self.max_delay)
         return delay * chance.random() if self.kind == "jittered" else delay
 
     def _power(self, failed: int) -> float:
         try:
-            return min(float(self.base_delay * self.factor ** (failed - 1)), LONGEST)
+            return float(self.base_delay * self.factor ** (failed - 1))
         except OverflowError:
             return LONGEST
 
@@ -183,10 +179,6 @@ def _attempts(value: int) -> int:
     if type(value) is not int or value < 1:
         raise DefinitionError(f"max_attempts counts the first try, so it must be at least 1, not {value!r}", what="max_attempts")
     return value
-
-
-def _is_factor(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value >= 1
 
 
 def _is_exception_class(value: object) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 from aiki.actors import init
 from aiki.clock import VirtualClock, VirtualTimeLoop
 from aiki.journal import RecordedStep, decode_entries, decode_state
+from aiki.journal.operation import keyed_address
 from aiki.sdk import Client, Task, TaskContext, Worker, Workflow
 from aiki.transport import Ack, Faults, Headers, MemoryServer
 from aiki.types.states import is_final
@@ -83,6 +84,7 @@ class Fleet:
         self.recorded: dict[tuple[str, str, int], tuple[float, bytes]] = {}
         self.bodies: Counter[str] = Counter()
         self.repeated: list[str] = []
+        self.begun_once: Counter[str] = Counter()
         self.results: dict[str, str] = {}
         self.commits = 0
         self._numbers = 0
@@ -122,7 +124,7 @@ class Fleet:
         """To be called by each body as it begins: a step that was recorded a while ago must not begin again."""
         self.bodies[task] += 1
         key = context.idempotency_key
-        _, address, ordinal = key.split("/") if "/" in key else ("", f"{task}!{key}", "0")
+        _, address, ordinal = key.split("/") if "/" in key else ("", keyed_address(task, key), "0")
         known = self.recorded.get((context.run_id, address, int(ordinal)))
         if known is not None and self.clock.now() - known[0] > SLACK:
             self.repeated.append(f"{key}: recorded {self.clock.now() - known[0]:.3f} s before its body began again")

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from aiki.clock import VirtualClock, run_virtual
-from aiki.sdk import Client, Context, Retry, TaskContext, task, workflow
+from aiki.sdk import Client, Context, Retry, TaskContext, WorkerLost, task, workflow
 from aiki.transport import Faults
 from tests.simulation.fleet import Fleet
 
@@ -20,7 +20,7 @@ FAULTS = Faults(lose=0.02, double=0.02, delay=(0.0005, 0.02), reorder=0.1, unkno
 
 
 class Op(msgspec.Struct):
-    """One thing that a generated workflow does: `kind` local, remote, keyed, flaky, sleep or race."""
+    """One thing that a generated workflow does: `kind` local, remote, keyed, flaky, once, sleep or race."""
 
     kind: str
     id: int
@@ -39,7 +39,7 @@ def value(id: int) -> int:
 
 def program(chance: random.Random) -> Program:
     ids = iter(range(1000))
-    kinds = ("local", "local", "remote", "remote", "keyed", "flaky", "sleep", "race")
+    kinds = ("local", "local", "remote", "remote", "keyed", "flaky", "once", "sleep", "race")
     stages = []
     for _ in range(chance.randrange(1, 6)):
         width = chance.choice((1, 1, 1, 2, 3, 6))
@@ -73,6 +73,13 @@ def definitions(fleet: list[Fleet], chance: random.Random) -> list[Any]:
             raise ValueError(f"attempt {context.attempt}")
         return value(op.id)
 
+    @task(name="once", retry=Retry.never(on_crash="fail"))
+    async def once(id: int, context: TaskContext) -> int:
+        began("once", context)
+        fleet[0].begun_once[context.idempotency_key] += 1
+        await asyncio.sleep(chance.choice((0, 0.1, 0.4)))
+        return value(id)
+
     async def run(ctx: Context, op: Op) -> int:
         if op.kind == "local":
             return await local.run(ctx, op.id)
@@ -80,6 +87,11 @@ def definitions(fleet: list[Fleet], chance: random.Random) -> list[Any]:
             return await remote.run(ctx, op.id)
         if op.kind == "flaky":
             return await flaky.run(ctx, op, local=op.id % 2 == 0)
+        if op.kind == "once":
+            try:
+                return await once.run(ctx, op.id, local=op.id % 2 == 0)
+            except WorkerLost:
+                return value(op.id)
         if op.kind == "sleep":
             await ctx.sleep(op.seconds)
             return 0
@@ -101,7 +113,7 @@ def definitions(fleet: list[Fleet], chance: random.Random) -> list[Any]:
             total += sum(await asyncio.gather(*(run(ctx, op) for op in stage)))
         return total
 
-    return [generated, local, remote, flaky]
+    return [generated, local, remote, flaky, once]
 
 
 async def trial(clock: VirtualClock, seed: int, *, faults: Faults, kills: int, cached_runs: int = 5000) -> Fleet:
@@ -135,6 +147,8 @@ async def trial(clock: VirtualClock, seed: int, *, faults: Faults, kills: int, c
     assert set(fleet.results.values()) == {"completed"}
     assert len(fleet.results) == 6
     assert not fleet.repeated, fleet.repeated
+    if not faults.double:  # a delivery that the network doubles is beyond what its count can tell
+        assert all(count == 1 for count in fleet.begun_once.values()), fleet.begun_once
     for process in fleet.processes:
         process.kill()
     return fleet

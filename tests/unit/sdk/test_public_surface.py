@@ -9,7 +9,8 @@ import pytest
 SURFACE = {
     "aiki.sdk": """AikiError Client Context DefinitionError ErrorInfo IdempotencyConflict InvalidName NonDeterminismError PayloadError
         PayloadTooLarge ResultTimeout Retry RetryAfter RunHandle RunId RunNotFound RunStatus RunView Task TaskContext TaskFailed
-        TaskId TaskTimedOut UnknownWorkflow Worker WorkerId Workflow WorkflowCancelled WorkflowFailed WorkflowStuck WorkflowTimedOut task
+        TaskId TaskTimedOut UnknownWorkflow Worker WorkerId WorkerLost Workflow
+        WorkflowCancelled WorkflowFailed WorkflowStuck WorkflowTimedOut task
         workflow""",
     "aiki.task": "Retry RetryAfter Task TaskContext task",
     "aiki.client": "AttemptView Client OnConflict RunHandle RunStatus RunView StepView",

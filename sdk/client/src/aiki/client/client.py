@@ -5,15 +5,16 @@ import os
 import re
 import secrets
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from contextlib import aclosing
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
 
 from aiki import telemetry
 from aiki.actors import history, roster
 from aiki.client.ends import Ends
-from aiki.client.handle import RunHandle
-from aiki.client.views import RunStatus, run_status
+from aiki.client.handle import UNKNOWN, RunHandle
+from aiki.client.views import RunStatus, queued_status, run_status
 from aiki.clock import Clock, SystemClock
 from aiki.journal import Entry, RunState, decode_state
 from aiki.kv import RunStore
@@ -184,21 +185,38 @@ class Client:
         return await history.load(self.store, state)
 
     async def runs(self, *, workflow: str | None = None, state: str | None = None, limit: int | None = None) -> AsyncIterator[RunStatus]:
-        """The runs that a worker has taken up, newest first, filtered by workflow and state. Reads them from the store."""
+        """Runs, filtered by workflow and state: those that no worker has taken up yet, then those in the store, each by id, descending.
+
+        Ids of runs that were started without an idempotency key begin with their time: of these, the newest come first.
+        """
         if state is not None and state not in STATES:
             raise DefinitionError(f"there is no state {state!r} of a run; there are {', '.join(STATES)}", what="state")
         found = 0
-        ids = sorted(await self.store.ids(), reverse=True)
-        for begin in range(0, len(ids), 64):
-            for stored in await asyncio.gather(*(self.store.read(run_id) for run_id in ids[begin : begin + 64])):
-                if stored is None or (state is not None and stored.state != state):
-                    continue
-                run = decode_state(stored.value)
-                if workflow is None or run.workflow == workflow:
-                    yield run_status(run)
+        async with aclosing(self._all_runs(state)) as runs:
+            async for run in runs:
+                if (state is None or run.state == state) and (workflow is None or run.workflow == workflow):
+                    yield run
                     found += 1
                     if limit is not None and found >= limit:
                         return
+
+    async def _all_runs(self, state: str | None) -> AsyncGenerator[RunStatus, None]:
+        # The mailboxes first: what leaves them in between is in the store by then.
+        starts = await self.transport.subjects(self.subjects.mail_stream, f"{self.subjects.mail_prefix}run.*.*.*.start")
+        waiting = {subject.split(".")[-2]: subject for subject in starts}
+        ids = await self.store.ids()
+        for run_id in ids:
+            waiting.pop(run_id, None)
+        if state is None or state == "queued":
+            for some in _batches(sorted(waiting, reverse=True)):
+                read = (self.transport.last(self.subjects.mail_stream, waiting[run_id]) for run_id in some)
+                for message in await asyncio.gather(*read):
+                    if message is not None and isinstance(start := decode_mail(message.data), Start):
+                        yield queued_status(start)
+        for some in _batches(sorted(ids, reverse=True)):
+            for stored in await asyncio.gather(*(self.store.read(run_id) for run_id in some)):
+                if stored is not None and (state is None or stored.state == state):
+                    yield run_status(decode_state(stored.value))
 
     async def handle(self, run_id: str) -> RunHandle[Any]:
         """A handle by id alone, whose result is a plain JSON value. `RunNotFound` is raised by its methods."""
@@ -207,7 +225,7 @@ class Client:
         found = await self.load(run_id)
         if found is None:
             start = await self._find_start(run_id)
-            name, version = (start.workflow, start.version) if start is not None else ("?", "?")
+            name, version = (start.workflow, start.version) if start is not None else (UNKNOWN, UNKNOWN)
         else:
             name, version = found[0].workflow, found[0].version
         return RunHandle(self, RunId(run_id), name, version, schema_for(Any, "result"))
@@ -244,6 +262,10 @@ class Client:
     async def workers(self) -> list[roster.WorkerInfo]:
         """The workers that have reported within the last seconds."""
         return await roster.read(self.transport, self.subjects)
+
+
+def _batches(ids: Sequence[str], size: int = 64) -> Iterator[Sequence[str]]:
+    return (ids[begin : begin + size] for begin in range(0, len(ids), size))
 
 
 def _by_version(served: tuple[str, str]) -> tuple[str, list[tuple[bool, int, str]]]:

@@ -1,8 +1,10 @@
 """A handle of a run: how a client follows it."""
 
 import asyncio
+from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from aiki.client.changes import Changes
 from aiki.client.views import RunStatus, RunView, queued_status, queued_view, run_status, run_view
 from aiki.journal import RunState, decode_state
 from aiki.kv import STATE_HEADER
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
 __all__ = ["RunHandle"]
 
 Output = TypeVar("Output")
+
+UNKNOWN = "?"
+"""The workflow and version of a handle by an id that nothing is known of."""
 
 LOOK_FIRST, LOOK_MOST = 2.0, 30.0
 """Seconds, doubling, after which a waiting client reads the run though nothing was announced: announcements are not durable."""
@@ -122,7 +127,8 @@ class RunHandle(Generic[Output]):
             raise self._missing()
 
     def _missing(self) -> RunNotFound:
-        return RunNotFound(f"there is no run {self.id!r} of workflow {self.workflow!r} in region {self._client.region!r}", run_id=self.id)
+        of = "" if self.workflow == UNKNOWN else f" of workflow {self.workflow!r}"
+        return RunNotFound(f"there is no run {self.id!r}{of} in region {self._client.region!r}", run_id=self.id)
 
     async def get_status(self) -> RunStatus:
         """The run's present state. `RunNotFound` when there is none."""
@@ -147,6 +153,14 @@ class RunHandle(Generic[Output]):
                 raise self._missing()
         state, revision = found
         return run_view(state, await self._client.history(state), revision)
+
+    def changes(self) -> AsyncGenerator[RunView, None]:
+        """The run as it is now, then again after each commit; it ends after the final state. `RunNotFound` when there is no such run.
+
+        Follows live announcements, not by polling, and reads the run again after a reconnect. Revisions only grow; of commits that come
+        faster than they are taken only the newest is shown. Leave it early with `contextlib.aclosing`: that ends the subscription at once.
+        """
+        return Changes(self._client, self.id, self.describe).views()
 
 
 def _ended(state: RunState) -> Ended:

@@ -54,8 +54,6 @@ class Task(Generic[Input, Output, Parameters, Returned]):
         local: bool = False,
         scope: Mapping[str, Any] | None = None,
     ) -> None:
-        if not _is_function(function):
-            raise DefinitionError(f"a task is made of a function (`async def` or `def`), not of {function!r}", where="task")
         self.name = check_name(name if name is not None else getattr(function, "__name__", None), "task")
         if retry is not None and not isinstance(retry, Retry):
             raise DefinitionError(f"task {self.name!r}: retry must be a Retry, for example Retry.fixed(…), not {retry!r}", where="retry")
@@ -66,11 +64,21 @@ class Task(Generic[Input, Output, Parameters, Returned]):
         self.local = local
         what = f"task {self.name!r}"
         self._signature = read_signature(function, what, skip=0, most=2, names=scope)
+        self._check_context_is_second(function, what)
         self._input = f"input of {what}"
         self._result = f"result of {what}"
         self._is_async = inspect.iscoroutinefunction(function)
         self.__doc__ = function.__doc__
         self.__wrapped__ = function
+
+    def _check_context_is_second(self, function: Callable[..., Any], what: str) -> None:
+        """Alone it would be taken for the payload, and that would show in each call only."""
+        if self._signature.positional != 1:
+            return
+        (parameter,) = inspect.signature(function).parameters.values()
+        if parameter.annotation in (TaskContext, TaskContext.__name__):
+            example = f"`(payload, {parameter.name}: TaskContext)`"
+            raise DefinitionError(f"{what}: a TaskContext comes second, after the payload: {example}", where=what)
 
     def __call__(self, *args: Parameters.args, **kwargs: Parameters.kwargs) -> Returned:
         """The plain function: nothing is recorded."""
@@ -156,7 +164,3 @@ class Task(Generic[Input, Output, Parameters, Returned]):
         call: Callable[..., Any] = self.function
         result = await call(*arguments) if self._is_async else await run_in_thread(call, *arguments)
         return self._signature.result.encode(result, self._result)
-
-
-def _is_function(value: object) -> bool:
-    return inspect.isfunction(value)

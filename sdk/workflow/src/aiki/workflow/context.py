@@ -1,6 +1,7 @@
 """The context of a run: everything durable that workflow code can do."""
 
 import asyncio
+import inspect
 import logging
 import random
 import uuid
@@ -12,10 +13,10 @@ from aiki.journal import Outcome, RunMachine, StepOptions
 from aiki.schema import Schema, content_hash, result_schema, schema_for
 from aiki.task.thread import run_in_thread
 from aiki.types.duration import Duration, seconds
-from aiki.types.errors import DefinitionError, TaskFailed, TaskTimedOut
+from aiki.types.errors import DefinitionError, TaskFailed, TaskTimedOut, WorkerLost
 from aiki.types.identifiers import RunId
 from aiki.types.messages import attempts_made
-from aiki.types.names import check_key, check_name
+from aiki.types.names import check_name
 from aiki.types.retry import Retry
 from aiki.workflow.logger import RunLogger
 
@@ -23,7 +24,12 @@ __all__ = ["Context"]
 
 Value = TypeVar("Value")
 
+MAX_KEY = 1024
+"""Characters of a step's idempotency key: it stands in the run's state."""
+
 _ANY: Schema[Any] = schema_for(Any, "result of a step")
+
+_FAILURES = {TaskTimedOut.code: TaskTimedOut, WorkerLost.code: WorkerLost}
 
 
 class Context:
@@ -100,7 +106,7 @@ class Context:
         schema = _ANY if getattr(function, "__name__", "<lambda>") == "<lambda>" else result_schema(function, what)
 
         async def body(key: str, attempt: int) -> bytes:
-            if asyncio.iscoroutinefunction(function):
+            if inspect.iscoroutinefunction(function):
                 value = await function()
             else:
                 value = await run_in_thread(function)
@@ -124,11 +130,11 @@ class Context:
         timeout: float | None,
     ) -> bytes:
         """Record a step; for `Task.run` and the like. Raises `TaskFailed` when it failed for good."""
-        if retry is not None and not isinstance(retry, Retry):
-            raise DefinitionError(f"{name!r}: retry must be a Retry, for example Retry.fixed(…), not {retry!r}", where="retry")
-        if key is not None:
-            check_key(key)
         machine = self._machine
+        if retry is not None and not isinstance(retry, Retry):
+            raise DefinitionError(f"step {name!r}: retry must be a Retry, for example Retry.fixed(…), not {retry!r}", where="retry")
+        if key is not None:
+            _check_key(key)
         options = StepOptions(queue, retry, timeout, key)
         content = content_hash(payload) if key is None else ""
         outcome = await machine.issue("task" if body is None else "local", name, payload, content, options, body)
@@ -137,9 +143,16 @@ class Context:
         raise _task_error(name, outcome)
 
 
+def _check_key(key: object) -> None:
+    if type(key) is not str or not key or len(key) > MAX_KEY or not key.isprintable():
+        raise DefinitionError(
+            f"idempotency_key must be a printable string of 1 to {MAX_KEY} characters, not {str(key)[:60]!r}", what="idempotency_key"
+        )
+
+
 def _task_error(name: str, outcome: Outcome) -> TaskFailed:
     error = outcome.error
-    kind = TaskTimedOut if error is not None and error.code == TaskTimedOut.code else TaskFailed
+    kind = _FAILURES.get(error.code or "", TaskFailed) if error is not None else TaskFailed
     attempts = attempts_made(outcome.failed) + 1
     times = "" if attempts == 1 else f" after {attempts} attempts"
     return kind(f"task {name!r} failed{times}: {error}", task=name, error=error, attempts=attempts)

@@ -31,8 +31,6 @@ class Workflow(Generic[Input, Output]):
         retry: Retry | None = None,
         scope: Mapping[str, Any] | None = None,
     ) -> None:
-        if not _is_function(function):
-            raise DefinitionError(f"a workflow is made of an `async def` function, not of {function!r}", where="workflow")
         self.name = check_name(name if name is not None else getattr(function, "__name__", None), "workflow")
         self.version = check_name(version, "version")
         what = f"workflow {self.name!r}"
@@ -107,7 +105,3 @@ class Workflow(Generic[Input, Output]):
         else:
             result = await self.function(context)
         return self._signature.result.encode(result, self._result)
-
-
-def _is_function(value: object) -> bool:
-    return inspect.isfunction(value)

@@ -12,7 +12,7 @@ _log = logging.getLogger("aiki.workflow")
 
 
 class RunLogger(logging.LoggerAdapter[logging.Logger]):
-    """Adds the run's id and workflow to each record (`extra`), and says nothing while the run is replayed."""
+    """Adds the run's id and workflow to each record (`extra`), and says nothing while the run is replayed or abandoned."""
 
     def __init__(self, machine: RunMachine) -> None:
         super().__init__(_log, {"run_id": machine.state.run_id, "workflow": machine.state.workflow})
@@ -20,7 +20,7 @@ class RunLogger(logging.LoggerAdapter[logging.Logger]):
 
     def isEnabledFor(self, level: int) -> bool:
         """Nothing is, while replaying."""
-        return not self._machine.replaying and super().isEnabledFor(level)
+        return not self._machine.silent and super().isEnabledFor(level)
 
     def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
         """Add the run's id and workflow."""

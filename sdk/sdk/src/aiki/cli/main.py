@@ -1,0 +1,26 @@
+"""The `aiki` command."""
+
+import click
+
+from aiki.cli.dev import dev
+from aiki.cli.doctor import doctor
+from aiki.cli.init import init
+from aiki.cli.run import run
+from aiki.cli.worker import worker
+
+__all__ = ["cli", "main"]
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="aiki-sdk", prog_name="aiki")
+def cli() -> None:
+    """Durable workflows on NATS JetStream."""
+
+
+for _command in (dev, worker, run, init, doctor):
+    cli.add_command(_command)
+
+
+def main() -> None:
+    """Run the command line."""
+    cli(prog_name="aiki")

@@ -1,0 +1,145 @@
+"""`aiki run`: start runs, list them, look at them."""
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from aiki.cli.output import age, console, emit, instant, short, span, table
+from aiki.cli.session import Session, command
+from aiki.types.states import STATES
+
+if TYPE_CHECKING:
+    from aiki.client import OnConflict
+
+__all__ = ["run"]
+
+
+@click.group()
+def run() -> None:
+    """Start runs, list them, look at them."""
+
+
+@command("start", run)
+@click.argument("workflow")
+@click.argument("payload", default="null", metavar="[JSON|-|@FILE]")
+@click.option("--key", default=None, help="Idempotency key: the same key finds the same run.")
+@click.option("--version", default=None, help="The workflow's version (default: the newest that a live worker serves).")
+@click.option("--wait", is_flag=True, help="Wait for the end and print the result.")
+@click.option(
+    "--on-conflict",
+    type=click.Choice(["error", "return_existing"]),
+    default="error",
+    show_default=True,
+    help="When the key was used with another payload.",
+)
+async def start(
+    session: Session, workflow: str, payload: str, key: str | None, version: str | None, wait: bool, on_conflict: "OnConflict"
+) -> None:
+    """Start a run of WORKFLOW with a JSON payload, given as such, by `-` (standard input) or by @FILE. Prints the run's id.
+
+    When the command has returned, the run happens, whatever dies after that.
+    """
+    from aiki.cli.payload import read_payload
+    from aiki.cli.versions import served_version
+    from aiki.schema import schema_for
+
+    data = read_payload(payload)
+    async with await session.connect() as client:
+        chosen = version if version is not None else served_version(workflow, await client.workers())
+        output = schema_for(Any, "result")
+        handle = await client.start_run(workflow, chosen, data, output, idempotency_key=key, on_conflict=on_conflict)
+        started = {"id": handle.id, "workflow": workflow, "version": chosen}
+        if not wait:
+            emit(started) if session.as_json else click.echo(handle.id)
+            return
+        if not session.as_json:
+            click.echo(f"run {handle.id} of {workflow} {chosen}", err=True)
+        result = await handle.wait_for_completion()
+    emit({**started, "state": "completed", "output": result} if session.as_json else result)
+
+
+@command("list", run)
+@click.option("--workflow", default=None, help="Only runs of this workflow.")
+@click.option("--state", type=click.Choice(STATES), metavar="STATE", default=None, help=f"Only runs in this state: {', '.join(STATES)}.")
+@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="At most so many.")
+async def list_runs(session: Session, workflow: str | None, state: str | None, limit: int) -> None:
+    """List runs, the newest first; queued ones too. With a --limit, runs with an idempotency key are not chosen by their age."""
+    async with await session.connect() as client:
+        runs = [each async for each in client.runs(workflow=workflow, state=state, limit=limit)]
+    runs.sort(key=lambda each: each.created_at, reverse=True)
+    if session.as_json:
+        emit(runs)
+        return
+    rows = [
+        (
+            each.id,
+            f"{each.workflow} {each.version}",
+            each.state,
+            instant(each.created_at),
+            span((each.finished_at - each.started_at).total_seconds()) if each.finished_at and each.started_at else age(each.created_at),
+            short(str(each.error), 60) if each.error is not None else ", ".join(each.waiting_on[:2]),
+        )
+        for each in runs
+    ]
+    table(("run", "workflow", "state", "created (UTC)", "took", ""), rows, empty="no runs")
+
+
+@command("show", run)
+@click.argument("run_id", metavar="ID")
+async def show(session: Session, run_id: str) -> None:
+    """Show a run: its status, its steps, and its timeline."""
+    from aiki.cli.steps import status_lines, steps_table
+    from aiki.cli.timeline import timeline
+
+    async with await session.connect() as client:
+        view = await (await client.handle(run_id)).describe()
+    if session.as_json:
+        emit(view)
+        return
+    out = console()
+    for line in status_lines(view):
+        out.print(line, markup=False, soft_wrap=True)
+    if view.steps:
+        out.print()
+        out.print(steps_table(view))
+        out.print()
+        out.print(timeline(view, out.width))
+
+
+@command("watch", run)
+@click.argument("run_id", metavar="ID")
+async def watch(session: Session, run_id: str) -> None:
+    """Follow a run until it ends. The exit status is 0 when it completed, else 1. With --json: a line per change, with the whole run."""
+    from contextlib import aclosing
+
+    from aiki.cli.watch import watcher
+
+    state = "unknown"
+    async with await session.connect() as client:
+        handle = await client.handle(run_id)
+        with watcher(session.as_json) as shown:
+            async with aclosing(handle.changes()) as changes:
+                async for view in changes:
+                    shown(view)
+                    state = view.status.state
+    if state != "completed":
+        sys.exit(1)
+
+
+@command("history", run)
+@click.argument("run_id", metavar="ID")
+async def history(session: Session, run_id: str) -> None:
+    """Print a run's journal: what replay works from, entry by entry."""
+    from aiki.cli.journal import entry_document, entry_rows
+
+    async with await session.connect() as client:
+        found = await client.load(run_id)
+        if found is None:
+            await (await client.handle(run_id)).get_status()  # queued, or RunNotFound
+        entries = [] if found is None else await client.history(found[0])
+    if session.as_json:
+        emit([entry_document(entry) for entry in entries])
+    else:
+        rows = entry_rows(entries)
+        table(("", "at (UTC)", "entry", "name", "worker", "what"), rows, empty="the journal is empty: no step has an outcome yet")

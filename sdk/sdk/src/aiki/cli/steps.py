@@ -1,0 +1,68 @@
+"""A run's status and steps as text."""
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from aiki.cli.output import grid, instant, short, span
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from aiki.client import RunStatus, RunView, StepView
+
+__all__ = ["status_lines", "step_rows", "steps_table"]
+
+
+def status_lines(view: "RunView") -> list[str]:
+    """What one wants to know first, a line each."""
+    status = view.status
+    lines = [
+        f"run       {status.id}",
+        f"workflow  {status.workflow} {status.version}",
+        f"state     {status.state}{_since(status)}",
+        f"created   {instant(status.created_at)} UTC",
+    ]
+    if status.idempotency_key is not None:
+        lines.append(f"key       {status.idempotency_key}")
+    if status.attempts > 1:
+        lines.append(f"attempt   {status.attempts} of the workflow")
+    if view.revision:
+        lines.append(f"input     {short(view.input, 120)}")
+    if status.state == "completed":
+        lines.append(f"output    {short(view.output, 120)}")
+    if status.error is not None:
+        lines.append(f"error     {' '.join(str(status.error).split())}")
+    if status.waiting_on:
+        more = len(status.waiting_on) - 5
+        lines.append(f"waits for {', '.join(status.waiting_on[:5])}{f', and {more} more' if more > 0 else ''}")
+    return lines
+
+
+def _since(status: "RunStatus") -> str:
+    if status.started_at is None:
+        return ""
+    end = status.finished_at or datetime.now(UTC)
+    return f", {'after' if status.finished_at else 'for'} {span((end - status.started_at).total_seconds())}"
+
+
+def step_rows(view: "RunView") -> list[tuple[str, ...]]:
+    """A row per step: name, kind, state, attempts, worker, input, and output or error."""
+    return [
+        (step.name, step.kind, step.state, str(step.attempts), step.worker or "", short(step.input, 40), _outcome(step))
+        for step in view.steps
+    ]
+
+
+def _outcome(step: "StepView") -> str:
+    if step.error is not None:
+        return short(str(step.error), 60)
+    if step.state == "completed":
+        return short(step.output, 60)
+    if step.failed_attempts:
+        return f"last failure: {short(str(step.failed_attempts[-1].error), 46)}"
+    return ""
+
+
+def steps_table(view: "RunView") -> "Table":
+    """The steps, in the order in which they were recorded."""
+    return grid(("step", "kind", "state", "attempts", "worker", "input", "outcome"), step_rows(view))

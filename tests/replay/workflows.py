@@ -1,0 +1,104 @@
+"""The workflows whose histories are kept. They must go on replaying: change the engine, not these."""
+
+import asyncio
+from typing import Any
+
+import msgspec
+
+from aiki.task import Retry, TaskContext, task
+from aiki.types.errors import TaskFailed
+from aiki.workflow import Context, Workflow, workflow
+
+__all__ = ["WORKFLOWS", "changed"]
+
+
+class Order(msgspec.Struct):
+    id: int
+    lines: list[str]
+
+
+@task(name="price")
+async def price(line: str) -> int:
+    return len(line) * 100
+
+
+@task(name="charge", retry=Retry.fixed(max_attempts=3, delay=60))
+async def charge(amount: int, call: TaskContext) -> str:
+    if call.attempt < 2:
+        raise ConnectionError("the bank does not answer")
+    return f"charged {amount}"
+
+
+@task(name="ship")
+async def ship(order: Order) -> str:
+    raise ValueError(f"no room for order {order.id}")
+
+
+@task(name="note", local=True)
+async def note(text: str) -> str:
+    return text.upper()
+
+
+@workflow(name="order")
+async def order(ctx: Context, order: Order) -> dict[str, Any]:
+    """Steps side by side, a key, a retry with a long delay, a failure that is caught, a local step."""
+    prices = await asyncio.gather(*(price.run(ctx, line) for line in order.lines))
+    receipt = await charge.run(ctx, sum(prices), idempotency_key=f"order-{order.id}")
+    try:
+        shipped = await ship.run(ctx, order)
+    except TaskFailed as error:
+        shipped = str(error)
+    return {"receipt": receipt, "shipped": shipped, "note": await note.run(ctx, receipt), "again": await charge.run(
+        ctx, sum(prices), idempotency_key=f"order-{order.id}"
+    )}  # fmt: skip
+
+
+@workflow(name="races")
+async def races(ctx: Context) -> list[Any]:
+    """Timers against steps, the first of several, a queue between tasks, chance and time."""
+    seen: list[Any] = []
+    tasks = {asyncio.create_task(price.run(ctx, "x" * number), name=str(number)) for number in range(1, 6)}
+    while tasks:
+        done, tasks = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        seen.append([one.get_name() for one in done])
+    for limit in (0.5, 5.0):
+        try:
+            async with asyncio.timeout(limit):
+                seen.append(await price.run(ctx, f"within {limit}"))
+        except TimeoutError:
+            seen.append("late")
+    queue: asyncio.Queue[str] = asyncio.Queue(1)
+
+    async def produce(name: str) -> None:
+        for number in range(3):
+            await queue.put(await note.run(ctx, f"{name}{number}"))
+            await asyncio.sleep(number)
+
+    async with asyncio.TaskGroup() as group:
+        for name in "ab":
+            group.create_task(produce(name))
+        seen.append([await queue.get() for _ in range(6)])
+    return [*seen, ctx.random(), ctx.uuid(), ctx.now()]
+
+
+@workflow(name="again", retry=Retry.fixed(max_attempts=3, delay=10))
+async def again(ctx: Context) -> int:
+    """The workflow itself fails once: completed steps are kept."""
+    prices = [await price.run(ctx, "a"), await price.run(ctx, "a")]
+    await ctx.sleep(3600)
+    if ctx.attempt == 1:
+        await ship.run(ctx, Order(1, []))
+    return sum(prices) * ctx.attempt
+
+
+WORKFLOWS: dict[str, tuple[Workflow[Any, Any], bytes]] = {
+    "order": (order, b'{"id":7,"lines":["tea","coffee","milk"]}'),
+    "races": (races, b"null"),
+    "again": (again, b"null"),
+}
+
+
+@workflow(name="order")
+async def changed(ctx: Context, order: Order) -> str:
+    """As if `order` had been changed without a new version."""
+    return await charge.run(ctx, len(order.lines))
