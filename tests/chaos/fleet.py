@@ -108,12 +108,13 @@ class Fleet:
         """How many bodies have begun."""
         return len(read_log(self.log))
 
-    async def at_work(self, more: int, within: float = 20.0) -> None:
-        """Until `more` further bodies have begun."""
+    async def at_work(self, more: int, most: int, within: float = 20.0) -> bool:
+        """Until `more` further bodies have begun; False when all `most` of them have, so that there is nothing left to disturb."""
         target = self.bodies() + more
         async with asyncio.timeout(within):
-            while self.bodies() < target:  # noqa: ASYNC110  # another process writes the file
+            while (bodies := self.bodies()) < min(target, most):  # noqa: ASYNC110  # another process writes the file
                 await asyncio.sleep(0.01)
+        return bodies < most
 
     async def check(self, handles: list[RunHandle[int]], stages: int, within: float = 60.0) -> None:
         """Every run has the right result, each step is recorded once, and no body began after its step was recorded."""
