@@ -79,7 +79,7 @@ class ActivationHost(Protocol):
     def next_operation(self) -> str: ...
     def turn_began(self, activation: "Activation") -> None: ...
     def turn_ended(self, activation: "Activation") -> None: ...
-    def run_ended(self, state: RunState, *, again: bool = False) -> None: ...
+    async def run_ended(self, state: RunState, *, again: bool = False) -> None: ...
 
 
 class Activation:
@@ -216,7 +216,7 @@ class Activation:
             if machine.restart:
                 self._drop_machine()
             elif is_final(machine.state.status):
-                self._end(machine)
+                await self._end(machine)
                 return
             elif self._inbox:
                 self._release_early()
@@ -306,7 +306,7 @@ class Activation:
             )
             return None
         elif is_final(stored.state):
-            self._host.run_ended(decode_state(stored.value), again=True)
+            await self._host.run_ended(decode_state(stored.value), again=True)
             return None
         else:
             state, self._revision = decode_state(stored.value), stored.revision
@@ -350,6 +350,7 @@ class Activation:
             updated_at=now,
             trace=start.trace,
             reply=start.reply,
+            notify=start.notify,
         )
 
     async def _commit(self, machine: RunMachine, now: float) -> None:
@@ -427,9 +428,9 @@ class Activation:
             envelope.done()
         self._held.clear()
 
-    def _end(self, machine: RunMachine) -> None:
+    async def _end(self, machine: RunMachine) -> None:
         self._host.outbox.forget_alarms(machine.state)
-        self._host.run_ended(machine.state)
+        await self._host.run_ended(machine.state)
         self._settle_all()
         self.evict()
 

@@ -85,10 +85,13 @@ class Host:
     def turn_ended(self, activation: Activation) -> None:
         self._cache.end(activation)
 
-    def run_ended(self, state: RunState, *, again: bool = False) -> None:
+    async def run_ended(self, state: RunState, *, again: bool = False) -> None:
         """Tell who started the run. The acknowledgement of its trigger follows on the same connection: if that arrives, so does this."""
+        ended = encode(Ended(state.run_id, state.status, state.result, state.error)) if state.reply or state.notify else b""
         if state.reply:
-            self.transport.send(state.reply, encode(Ended(state.run_id, state.status, state.result, state.error)))
+            self.transport.send(state.reply, ended)
+        if state.notify:
+            await self.outbox.notify(state.notify, ended, f"{state.run_id}/ended")
         if not again:
             telemetry.run_span(
                 state.workflow,

@@ -86,6 +86,16 @@ class Outbox:
         # While the first copy of a dispatch is in the stream, a second is refused; the id alone would do so for the dedupe window only.
         return self._transport.publish(subject, data, headers=headers, message_id=message_id, expect=0 if again else None)
 
+    async def notify(self, mailbox: str, data: bytes, message_id: str) -> None:
+        """Put a message into somebody's mailbox; returns when it is stored."""
+        while True:
+            try:
+                await self._transport.publish(mailbox, data, message_id=message_id)
+            except OutcomeUnknown:
+                await asyncio.sleep(RETRY_FIRST)
+            else:
+                return
+
     def forget_alarms(self, state: RunState) -> None:
         """A run has ended: cancel the alarms that are still set, as far as that can be done without waiting."""
         for alarm in state.alarms:

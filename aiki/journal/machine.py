@@ -37,7 +37,7 @@ from aiki.journal.state import (
 from aiki.schema import content_hash
 from aiki.types.errors import IdempotencyConflict, NonDeterminismError, WorkflowStuck
 from aiki.types.failure import ErrorInfo
-from aiki.types.messages import Mail, Resume, Start, StepFailedOnce, StepResult, Wake, kept_attempts
+from aiki.types.messages import Ended, Mail, Resume, Start, StepFailedOnce, StepResult, Wake, kept_attempts
 from aiki.types.retry import Retry
 from aiki.types.states import State, is_final
 
@@ -108,7 +108,7 @@ class RunMachine:
                 self._postpone(message, now)
             case Wake():
                 self._wake(message, now)
-            case Start() | Resume():
+            case Start() | Resume() | Ended():
                 pass
 
     def advance(self, now: float) -> None:

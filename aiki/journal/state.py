@@ -150,6 +150,7 @@ class RunState(msgspec.Struct, array_like=True, kw_only=True):
     pending: list[PendingStep] = []
     alarms: list[Alarm] = []
     outbox: list[Outgoing] = []
+    notify: str = ""
 
 
 _encoder = msgspec.msgpack.Encoder()

@@ -11,7 +11,8 @@ __all__ = ["ErrorInfo"]
 MAX_MESSAGE = 4_000
 MAX_TRACEBACK = 8_000
 MAX_CAUSES = 3
-MAX_BRIEF = 500
+BRIEF_MESSAGE = 500
+BRIEF_TRACEBACK = 2_000
 
 
 class ErrorInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -28,16 +29,22 @@ class ErrorInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         """Describe any exception, also one whose `__str__` raises or that cannot be formatted."""
         cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
         return cls(
-            type=_sendable(type_name(type(error))),
+            type=_plain(type_name(type(error))),
             message=_text(error)[:MAX_MESSAGE],
-            code=_sendable(str(error.code)) if isinstance(error, AikiError) else None,
+            code=_plain(error.code) if isinstance(error, AikiError) else None,
             traceback=_format(error)[-MAX_TRACEBACK:],
             cause=cls.of(cause, depth=depth + 1) if cause is not None and depth < MAX_CAUSES else None,
         )
 
     def brief(self) -> "ErrorInfo":
-        """Without its traceback and causes: many failed attempts must fit into one state."""
-        return ErrorInfo(type=self.type, message=self.message[:MAX_BRIEF], code=self.code)
+        """Without its causes, and shortened: for failures that were followed by another attempt, of which there may be many."""
+        text = self.traceback
+        return ErrorInfo(
+            type=self.type,
+            message=self.message[:BRIEF_MESSAGE],
+            code=self.code,
+            traceback=text if text is None else text[-BRIEF_TRACEBACK:],
+        )
 
     def __str__(self) -> str:
         return f"{self.type}: {self.message}" if self.message else self.type
@@ -48,14 +55,9 @@ def type_name(kind: type) -> str:
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
-def _sendable(text: str) -> str:
-    """A plain string: lone surrogates (file names that are no UTF-8, for example) have no encoding, nor have subclasses of `str`."""
-    return str.encode(text, "utf-8", "backslashreplace").decode()
-
-
 def _text(error: BaseException) -> str:
     try:
-        return _sendable(str(error))
+        return _plain(str(error))
     except (KeyboardInterrupt, GeneratorExit):
         raise
     except BaseException as failure:
@@ -64,8 +66,13 @@ def _text(error: BaseException) -> str:
 
 def _format(error: BaseException) -> str:
     try:
-        return _sendable("".join(traceback.format_exception(type(error), error, error.__traceback__, chain=False)))
+        return _plain("".join(traceback.format_exception(type(error), error, error.__traceback__, chain=False)))
     except (KeyboardInterrupt, GeneratorExit):
         raise
     except BaseException:
-        return _sendable("".join(traceback.format_tb(error.__traceback__)) + type_name(type(error)))
+        return _plain("".join(traceback.format_tb(error.__traceback__)) + type_name(type(error)))
+
+
+def _plain(text: object) -> str:
+    """A string of exactly that type that UTF-8 can hold: file names may bring lone surrogates, and classes their own kind of string."""
+    return str.encode(text if isinstance(text, str) else repr(text), "utf-8", "backslashreplace").decode()

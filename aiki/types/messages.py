@@ -73,6 +73,8 @@ class Start(_Wire, frozen=True, tag="start"):
     trace: dict[str, str] = {}
     reply: str = ""
     """A core subject on which whoever started the run wants to hear of its end; a courtesy, since the state has it too."""
+    notify: str = ""
+    """A mailbox, in the mail stream, that must be told of its end: durably, by an `Ended` message."""
 
 
 class StepResult(_Wire, frozen=True, tag="result"):
@@ -124,7 +126,7 @@ class Ended(_Wire, frozen=True, tag="ended"):
     error: ErrorInfo | None
 
 
-Mail = Start | StepResult | StepFailedOnce | Wake | Resume
+Mail = Start | StepResult | StepFailedOnce | Wake | Resume | Ended
 
 
 class Dispatch(_Wire, frozen=True, tag="task"):

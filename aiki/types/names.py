@@ -10,6 +10,9 @@ __all__ = ["MAX_NAME_BYTES", "check_key", "check_name", "from_token", "to_token"
 MAX_NAME_BYTES = 120
 """A name's limit in UTF-8 bytes: several of them, escaped threefold at worst, must fit into one subject line of the server (4 KiB)."""
 
+MAX_KEY = 1024
+"""Characters of an idempotency key: it stands in the run's state."""
+
 _PLAIN = re.compile(r"[A-Za-z0-9_-]+\Z")
 _ESCAPE = re.compile(r"[^A-Za-z0-9_-]")
 _ESCAPED = re.compile(r"=([0-9A-F]{2})")
@@ -39,14 +42,13 @@ def check_name(name: object, what: str) -> str:
 
 
 def check_key(key: object) -> str:
-    """Return `key` if it can be an idempotency key (any text that is not empty), else raise `DefinitionError`."""
-    if type(key) is not str or not key:
-        raise DefinitionError(f"idempotency_key must be a string that is not empty, not {key!r}", what="idempotency_key")
-    if not key.isascii():
-        try:
-            key.encode()
-        except UnicodeEncodeError as error:
-            raise DefinitionError(f"idempotency_key {key!r} is not Unicode: {error.reason}", what="idempotency_key") from error
+    """Return `key` if it can be an idempotency key (printable text of up to `MAX_KEY` characters), else raise `DefinitionError`."""
+    if type(key) is not str or not 0 < len(key) <= MAX_KEY or not key.isprintable():
+        shown = repr(key)
+        shown = shown if len(shown) <= 60 else shown[:57] + "…"
+        raise DefinitionError(
+            f"idempotency_key must be a printable string of 1 to {MAX_KEY} characters, not {shown}", what="idempotency_key"
+        )
     return key
 
 

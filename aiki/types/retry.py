@@ -128,7 +128,7 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         retry_on: ExceptionTypes,
         no_retry_on: ExceptionTypes,
     ) -> "Retry":
-        if type(factor) not in (int, float) or not 1 <= factor < math.inf:
+        if not _is_factor(factor):
             raise DefinitionError(f"factor must be a number of at least 1, not {factor!r}", what="factor")
         return cls(
             kind=kind,
@@ -161,7 +161,7 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     def _power(self, failed: int) -> float:
         try:
-            return float(self.base_delay * self.factor ** (failed - 1))
+            return min(float(self.base_delay * self.factor ** (failed - 1)), LONGEST)
         except OverflowError:
             return LONGEST
 
@@ -179,6 +179,10 @@ def _attempts(value: int) -> int:
     if type(value) is not int or value < 1:
         raise DefinitionError(f"max_attempts counts the first try, so it must be at least 1, not {value!r}", what="max_attempts")
     return value
+
+
+def _is_factor(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value >= 1
 
 
 def _is_exception_class(value: object) -> bool:

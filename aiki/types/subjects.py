@@ -9,19 +9,17 @@ Core subjects: aiki.<region>.host.<host id> (the warm path), aiki.<region>.clien
 aiki.<region>.live.<run id> (each commit of a run, republished by the server).
 """
 
-from hashlib import blake2b
+import hashlib
 
 from aiki.types.errors import InvalidName
 from aiki.types.names import check_name, to_token
 
 __all__ = ["Subjects"]
 
-MAX_CONSUMER = 240
-"""Characters; the server takes 255."""
 
-
+MAX_RESOURCE_NAME = 255
+"""Characters of a stream's or consumer's name that the server takes."""
 MAX_REGION_TOKEN = 200
-"""Characters: it is part of streams' names, and the server takes 255."""
 
 
 class Subjects:
@@ -58,7 +56,7 @@ class Subjects:
 
     def run_consumer(self, workflow: str, version: str) -> str:
         """The durable consumer of those mailboxes."""
-        return _consumer("run", workflow, version)
+        return _consumer("run", to_token(workflow), to_token(version))
 
     def task_mail(self, queue: str, task: str) -> str:
         """The common part, up to the run id, of the subjects of a task's dispatches in a queue."""
@@ -66,12 +64,13 @@ class Subjects:
 
     def task_consumer(self, queue: str, task: str) -> str:
         """The durable consumer of those dispatches."""
-        return _consumer("task", queue, task)
+        return _consumer("task", to_token(queue), to_token(task))
 
 
 def _consumer(kind: str, first: str, second: str) -> str:
-    """A consumer's name, another one for each pair: `~~` stands in no escaped name, and what is too long for the server is hashed."""
-    name = f"{kind}-{to_token(first)}~~{to_token(second)}".replace("=", "~")
-    if len(name) <= MAX_CONSUMER:
+    """A name that no other pair has: names may hold dashes, so these cannot separate them."""
+    name = f"{kind}-{first}~~{second}".replace("=", "~")
+    if len(name) <= MAX_RESOURCE_NAME:
         return name
-    return f"{kind}-{blake2b(name.encode(), digest_size=16).hexdigest()}"
+    digest = hashlib.sha256(f"{first}.{second}".encode()).hexdigest()[:32]
+    return f"{kind}~~~{name[len(kind) + 1 : len(kind) + 101]}~~~{digest}"

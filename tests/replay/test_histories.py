@@ -36,7 +36,8 @@ def test_each_state_can_be_read_and_replays_to_itself(name: str) -> None:
         machine = begin(definition, value, state.updated_at)
         if decode_entries(state.entries)[-1:] and isinstance(decode_entries(state.entries)[-1], Retried):
             continue  # written between two attempts of the workflow: the second one has only just begun
-        assert encode_state(machine.snapshot(state.updated_at)) == value
+        # As this release writes it: a field that was appended since has its default.
+        assert encode_state(machine.snapshot(state.updated_at)) == encode_state(decode_state(value))
         machine.evict()
 
 

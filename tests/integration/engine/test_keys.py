@@ -29,7 +29,7 @@ async def test_the_same_key_finds_the_same_run_at_each_stage(place: Place) -> No
 
 
 async def test_other_keys_and_no_key_are_other_runs(place: Place) -> None:
-    ids = {(await echo.enqueue(place.client, {}, idempotency_key=key)).id for key in ("a", "b", "é", "a b", "*", "x" * 2000, None, None)}
+    ids = {(await echo.enqueue(place.client, {}, idempotency_key=key)).id for key in ("a", "b", "é", "a b", "*", "x" * 1024, None, None)}
     assert len(ids) == 8
 
 

@@ -16,16 +16,13 @@ from aiki.types.duration import Duration, seconds
 from aiki.types.errors import DefinitionError, TaskFailed, TaskTimedOut, WorkerLost
 from aiki.types.identifiers import RunId
 from aiki.types.messages import attempts_made
-from aiki.types.names import check_name
+from aiki.types.names import check_key, check_name
 from aiki.types.retry import Retry
 from aiki.workflow.logger import RunLogger
 
 __all__ = ["Context"]
 
 Value = TypeVar("Value")
-
-MAX_KEY = 1024
-"""Characters of a step's idempotency key: it stands in the run's state."""
 
 _ANY: Schema[Any] = schema_for(Any, "result of a step")
 
@@ -130,24 +127,17 @@ class Context:
         timeout: float | None,
     ) -> bytes:
         """Record a step; for `Task.run` and the like. Raises `TaskFailed` when it failed for good."""
-        machine = self._machine
         if retry is not None and not isinstance(retry, Retry):
-            raise DefinitionError(f"step {name!r}: retry must be a Retry, for example Retry.fixed(…), not {retry!r}", where="retry")
+            raise DefinitionError(f"{name!r}: retry must be a Retry, for example Retry.fixed(…), not {retry!r}", where="retry")
         if key is not None:
-            _check_key(key)
+            check_key(key)
+        machine = self._machine
         options = StepOptions(queue, retry, timeout, key)
         content = content_hash(payload) if key is None else ""
         outcome = await machine.issue("task" if body is None else "local", name, payload, content, options, body)
         if outcome.error is None:
             return outcome.value
         raise _task_error(name, outcome)
-
-
-def _check_key(key: object) -> None:
-    if type(key) is not str or not key or len(key) > MAX_KEY or not key.isprintable():
-        raise DefinitionError(
-            f"idempotency_key must be a printable string of 1 to {MAX_KEY} characters, not {str(key)[:60]!r}", what="idempotency_key"
-        )
 
 
 def _task_error(name: str, outcome: Outcome) -> TaskFailed:
