@@ -268,7 +268,8 @@ def _batches(ids: Sequence[str], size: int = 64) -> Iterator[Sequence[str]]:
     return (ids[begin : begin + size] for begin in range(0, len(ids), size))
 
 
-def _by_version(served: tuple[str, str]) -> tuple[str, list[tuple[bool, int, str]]]:
-    """Numbers in a version count as numbers: 1.10 comes after 1.9."""
+def _by_version(served: tuple[str, str]) -> tuple[str, list[tuple[int, int, str]]]:
+    """Numbers in a version count as numbers (1.9, 1.10), and a word comes before the end (1.10-rc1, 1.10)."""
     name, version = served
-    return name, [(part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in re.split(r"[.+-]", version)]
+    parts = re.findall(r"\d+|[^\d.]+", version)
+    return name, [*((1, int(part), "") if part.isdecimal() else (0, 0, part) for part in parts), (0, 1, "")]
