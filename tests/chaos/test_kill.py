@@ -72,8 +72,7 @@ async def kill_servers(folder: Path, *, runs: int, stages: int, kills: int, seed
         starting = asyncio.create_task(starts())
         killed = 0
         while killed < kills and await fleet.at_work(chance.randrange(10, 60), bodies(runs, stages)):
-            await fleet.server.kill()
-            await fleet.server.restart()
+            await fleet.crash_server()
             killed += 1
         assert killed
         await asyncio.wait_for(starting, 30)
