@@ -29,6 +29,8 @@ class Process:
 
     def __init__(self, child: asyncio.subprocess.Process) -> None:
         self.child = child
+        self.resumed: list[float] = []
+        """When it went on after a pause."""
 
     async def line(self) -> str:
         """The next line that it prints."""
@@ -42,16 +44,13 @@ class Process:
             self.child.kill()
         await self.child.wait()
 
-    resumed = 0.0
-    """When it went on after a pause."""
-
     def pause(self) -> None:
         """SIGSTOP."""
         self.child.send_signal(signal.SIGSTOP)
 
     def resume(self) -> None:
         """SIGCONT."""
-        self.resumed = time.time()
+        self.resumed.append(time.time())
         self.child.send_signal(signal.SIGCONT)
 
 
@@ -128,7 +127,7 @@ class Fleet:
 
     def _excused(self, instant: float, pid: int) -> bool:
         """Whether a process was stopped between its look at the run and the body: no check can close that gap."""
-        return any(each.child.pid == pid and 0 <= instant - each.resumed < SLACK for each in self._processes)
+        return any(0 <= instant - resumed < SLACK for each in self._processes if each.child.pid == pid for resumed in each.resumed)
 
     def bodies(self) -> int:
         """How many bodies have begun."""
