@@ -23,11 +23,11 @@ def began(info: TaskContext, number: int) -> None:
         os.close(descriptor)
 
 
-def read_log(log: Path) -> list[tuple[float, str]]:
-    """(instant, step's key) of each body that began."""
+def read_log(log: Path) -> list[tuple[float, str, int]]:
+    """(instant, step's key, process id) of each body that began."""
     if not log.exists():
         return []
-    return [(float(fields[0]), fields[2]) for line in log.read_text().splitlines() if len(fields := line.split()) == 6]
+    return [(float(fields[0]), fields[2], int(fields[4])) for line in log.read_text().splitlines() if len(fields := line.split()) == 6]
 
 
 @task(name="local", local=True)

@@ -13,14 +13,21 @@ from tests.chaos.fleet import Fleet
 from tests.chaos.program import journey
 
 
+def bodies(runs: int, stages: int) -> int:
+    """How many bodies begin at least: five steps a stage, one of which needs a second attempt."""
+    return runs * stages * 6
+
+
 async def kill_workers(folder: Path, *, runs: int, stages: int, workers: int, kills: int, seed: int) -> None:
     chance = random.Random(seed)
     async with Fleet(folder) as fleet:
         await asyncio.gather(*(fleet.worker() for _ in range(workers)))
         handles = await fleet.start(runs, stages)
-        for _ in range(kills):
-            await fleet.at_work(chance.randrange(1, 30))
+        killed = 0
+        while killed < kills and await fleet.at_work(chance.randrange(1, 30), bodies(runs, stages)):
             await fleet.replace(chance.choice(fleet.workers))
+            killed += 1
+        assert killed, "the runs were over before anybody could be killed"
         await fleet.check(handles, stages)
 
 
@@ -39,7 +46,7 @@ async def test_the_only_worker_killed_and_another_takes_over(tmp_path: Path) -> 
     async with Fleet(tmp_path) as fleet:
         first = await fleet.worker()
         handles = await fleet.start(4, 4)
-        await fleet.at_work(15)
+        assert await fleet.at_work(15, bodies(4, 4))
         await first.kill()
         with pytest.raises(ResultTimeout):
             await handles[0].wait_for_completion(timeout=0.01)
@@ -63,10 +70,11 @@ async def kill_servers(folder: Path, *, runs: int, stages: int, kills: int, seed
                 await asyncio.sleep(0.005)
 
         starting = asyncio.create_task(starts())
-        for _ in range(kills):
-            await fleet.at_work(chance.randrange(10, 60))
-            await fleet.server.kill()
-            await fleet.server.restart()
+        killed = 0
+        while killed < kills and await fleet.at_work(chance.randrange(10, 60), bodies(runs, stages)):
+            await fleet.crash_server()
+            killed += 1
+        assert killed
         await asyncio.wait_for(starting, 30)
         ended.set()
         assert len(acknowledged) == runs
@@ -90,7 +98,7 @@ async def test_a_worker_that_stands_still_for_six_seconds(tmp_path: Path) -> Non
     async with Fleet(tmp_path) as fleet:
         first, _ = await asyncio.gather(fleet.worker(), fleet.worker())
         handles = await fleet.start(10, 8)
-        await fleet.at_work(30)
+        assert await fleet.at_work(30, bodies(10, 8))
         first.pause()
         await asyncio.sleep(6)
         first.resume()

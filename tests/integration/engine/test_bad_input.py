@@ -314,7 +314,7 @@ async def test_the_newest_version_is_found(place: Place) -> None:
 
         return buy
 
-    await place.worker(version("1.9.0"), version("1.10.0"), version("1.2.0"))
+    await place.worker(version("1.9.0"), version("1.10.0"), version("1.10.0-rc1"), version("1.2.0"))
     await _served(place, 1)
     assert await place.client.find_workflow("buy") == ("buy", "1.10.0")
 
