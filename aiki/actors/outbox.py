@@ -9,6 +9,7 @@ import asyncio
 from aiki import telemetry
 from aiki.journal import OutAlarm, OutDispatch, RunMachine, RunState
 from aiki.transport.port import Ack, Transport
+from aiki.transport.surely import surely
 from aiki.types.errors import Conflict, OutcomeUnknown
 from aiki.types.messages import Dispatch, Wake, attempts_made, encode
 from aiki.types.subjects import Subjects
@@ -16,7 +17,8 @@ from aiki.types.subjects import Subjects
 __all__ = ["DEFAULT_QUEUE", "Outbox"]
 
 DEFAULT_QUEUE = "default"
-RETRY_FIRST, RETRY_MOST = 0.05, 2.0
+PAUSE = 0.05
+"""Seconds before what has no answer is sent again."""
 
 
 class Outbox:
@@ -45,7 +47,7 @@ class Outbox:
                 except OutcomeUnknown:
                     owed.append(entry)
             if owed:
-                await asyncio.sleep(RETRY_FIRST)
+                await asyncio.sleep(PAUSE)
 
     def _publish(self, entry: OutDispatch | OutAlarm, machine: RunMachine, again: bool) -> "asyncio.Future[Ack] | None":
         state = machine.state
@@ -88,13 +90,7 @@ class Outbox:
 
     async def notify(self, mailbox: str, data: bytes, message_id: str) -> None:
         """Put a message into somebody's mailbox; returns when it is stored."""
-        while True:
-            try:
-                await self._transport.publish(mailbox, data, message_id=message_id)
-            except OutcomeUnknown:
-                await asyncio.sleep(RETRY_FIRST)
-            else:
-                return
+        await surely(lambda: self._transport.publish(mailbox, data, message_id=message_id))
 
     def forget_alarms(self, state: RunState) -> None:
         """A run has ended: cancel the alarms that are still set, as far as that can be done without waiting."""

@@ -17,6 +17,7 @@ from aiki.actors.envelope import DONE, WORKING
 from aiki.actors.host import Host
 from aiki.journal import decode_state
 from aiki.transport.port import Consumption, Delivery, Message
+from aiki.transport.surely import surely
 from aiki.types.errors import NoResponders, NotConnected, OutcomeUnknown, RequestTimeout
 from aiki.types.messages import Dispatch, Mail, Resume, StepFailedOnce, StepResult, decode_dispatch, encode
 from aiki.types.states import is_final
@@ -25,7 +26,8 @@ __all__ = ["TaskWorker"]
 
 ANSWER_WITHIN = topology.ACK_WAIT
 """Seconds without an answer ("done" or "working") from the run's host after which the mailbox is used."""
-RETRY_FIRST, RETRY_MOST = 0.05, 2.0
+PAUSE = 2.0
+"""Seconds before a dispatch is taken up again that could not be dealt with."""
 
 _log = logging.getLogger("aiki.actors")
 
@@ -102,11 +104,11 @@ class TaskWorker:
         except NotConnected:
             pass
         except (OutcomeUnknown, RequestTimeout):
-            delivery.nak(RETRY_MOST)
+            delivery.nak(PAUSE)
         finally:
             self._running.pop(delivery, None)
             for copy in self._copies.pop(delivery.sequence, ()):
-                copy.ack() if reported else copy.nak(RETRY_MOST)
+                copy.ack() if reported else copy.nak(PAUSE)
 
     def _doubtful(self, delivery: Delivery) -> bool:
         """Whether another worker may have had this dispatch.
@@ -178,14 +180,7 @@ class TaskWorker:
         """Put a message into the run's mailbox, which then is what stands behind it, and settle the dispatch."""
         data = encode(message)
         message_id = f"{dispatch.run_id}/{dispatch.serial}/{kind}"
-        delay = RETRY_FIRST
-        while True:
-            try:
-                await self._host.transport.publish(dispatch.mailbox, data, message_id=message_id)
-                break
-            except OutcomeUnknown:
-                await asyncio.sleep(delay)
-                delay = min(delay * 2, RETRY_MOST)
+        await surely(lambda: self._host.transport.publish(dispatch.mailbox, data, message_id=message_id))
         delivery.ack()
 
     async def _ask_host(self, dispatch: Dispatch, message: Mail, delivery: Delivery) -> bool:

@@ -8,11 +8,12 @@ A write whose answer was lost is repeated: it carries the name of its operation,
 that is seen.
 """
 
-import asyncio
+from collections.abc import Awaitable
 from typing import NamedTuple
 
-from aiki.transport.port import Headers, Transport
-from aiki.types.errors import Conflict, OutcomeUnknown
+from aiki.transport.port import Ack, Transport
+from aiki.transport.surely import surely
+from aiki.types.errors import Conflict
 from aiki.types.subjects import Subjects
 
 __all__ = ["OPERATION_HEADER", "STATE_HEADER", "RunStore", "StoredRun"]
@@ -21,8 +22,6 @@ STATE_HEADER = "Aiki-State"
 """The run's state, so that watchers need not decode what is not final."""
 OPERATION_HEADER = "Aiki-Operation"
 """Names the commit."""
-
-RETRY_FIRST, RETRY_MOST = 0.05, 2.0
 
 
 class StoredRun(NamedTuple):
@@ -55,44 +54,27 @@ class RunStore:
         """
         subject = self._prefix + run_id
         headers = {STATE_HEADER: state, OPERATION_HEADER: operation}
-        delay, unsure = RETRY_FIRST, False
-        while True:
-            try:
-                return (await self._transport.publish(subject, value, headers=headers, expect=revision, ttl=ttl)).sequence
-            except OutcomeUnknown:
-                unsure = True
-                await asyncio.sleep(delay)
-                delay = min(delay * 2, RETRY_MOST)
-            except Conflict:
-                if unsure and (own := await self._own(subject, operation)):
-                    return own
-                raise
+        calls = 0
+
+        def write() -> Awaitable[Ack]:
+            nonlocal calls
+            calls += 1
+            return self._transport.publish(subject, value, headers=headers, expect=revision, ttl=ttl)
+
+        try:
+            return (await surely(write)).answer.sequence
+        except Conflict:
+            if calls > 1 and (own := await self._own(subject, operation)):
+                return own
+            raise
 
     async def _own(self, subject: str, operation: str) -> int | None:
-        stored = await self._persistent_read(subject)
-        return stored[0] if stored is not None and stored[1].get(OPERATION_HEADER) == operation else None
-
-    async def _persistent_read(self, subject: str) -> tuple[int, Headers] | None:
-        delay = RETRY_FIRST
-        while True:
-            try:
-                stored = await self._transport.last(self._stream, subject)
-                return None if stored is None else (stored.sequence, stored.headers)
-            except OutcomeUnknown:
-                await asyncio.sleep(delay)
-                delay = min(delay * 2, RETRY_MOST)
+        stored = (await surely(lambda: self._transport.last(self._stream, subject))).answer
+        return stored.sequence if stored is not None and stored.headers.get(OPERATION_HEADER) == operation else None
 
     async def seal(self, run_id: str, start: int, end: int, segment: bytes, *, ttl: float | None = None) -> None:
         """Write the journal's entries `start` to `end` as an immutable segment; its key names its content, so doing it twice is fine."""
-        delay = RETRY_FIRST
-        while True:
-            try:
-                await self._transport.publish(f"{self._prefix}{run_id}.s{start}-{end}", segment, ttl=ttl)
-            except OutcomeUnknown:
-                await asyncio.sleep(delay)
-                delay = min(delay * 2, RETRY_MOST)
-            else:
-                return
+        await surely(lambda: self._transport.publish(f"{self._prefix}{run_id}.s{start}-{end}", segment, ttl=ttl))
 
     async def segment(self, run_id: str, start: int, end: int) -> bytes:
         """A sealed segment; `LookupError` when it is missing."""

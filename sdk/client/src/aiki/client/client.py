@@ -3,7 +3,6 @@
 import asyncio
 import os
 import secrets
-import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import aclosing
 from types import TracebackType
@@ -20,8 +19,9 @@ from aiki.journal import Entry, RunState, decode_state
 from aiki.kv import RunStore
 from aiki.schema import Schema, payload_hash
 from aiki.transport.port import Ack, Transport
+from aiki.transport.surely import surely
 from aiki.types.duration import seconds
-from aiki.types.errors import DefinitionError, IdempotencyConflict, OutcomeUnknown
+from aiki.types.errors import DefinitionError, IdempotencyConflict
 from aiki.types.identifiers import RunId, is_run_id, keyed_run_id, new_run_id
 from aiki.types.messages import Mail, Start, decode_mail, encode
 from aiki.types.names import check_key, check_name
@@ -129,19 +129,8 @@ class Client:
     async def _send_start(self, start: Start, message_id: str | None = None) -> bool:
         """Store the start; False when it was stored before."""
         data = encode(start)
-        limit = time.monotonic() + START_WITHIN
-        delay = 0.05
-        first = True
-        while True:
-            try:
-                ack = await self._store_start(start, data, message_id or f"{start.run_id}/start")
-                return first and not ack.duplicate
-            except OutcomeUnknown:
-                if time.monotonic() > limit:
-                    raise
-                first = False
-                await asyncio.sleep(delay)
-                delay = min(delay * 2, 2.0)
+        sure = await surely(lambda: self._store_start(start, data, message_id or f"{start.run_id}/start"), within=START_WITHIN)
+        return not sure.repeated and not sure.answer.duplicate
 
     def _store_start(self, start: Start, data: bytes, message_id: str) -> "asyncio.Future[Ack]":
         target = self.subjects.run_start(start.workflow, start.version, start.run_id)
@@ -197,17 +186,7 @@ class Client:
         subject = f"{self.subjects.run_mail(state.workflow, state.version)}{state.run_id}"
         data = encode(message)
         message_id = f"{state.run_id}/{secrets.token_hex(8)}"
-        limit = time.monotonic() + START_WITHIN
-        delay = 0.05
-        while True:
-            try:
-                await self.transport.publish(subject, data, message_id=message_id)
-                return
-            except OutcomeUnknown:
-                if time.monotonic() > limit:
-                    raise
-                await asyncio.sleep(delay)
-                delay = min(delay * 2, 2.0)
+        await surely(lambda: self.transport.publish(subject, data, message_id=message_id), within=START_WITHIN)
 
     # -- finding
 
