@@ -29,9 +29,9 @@ from aiki.actors.outbox import Outbox
 from aiki.actors.topology import ACK_WAIT
 from aiki.actors.watchdog import Watchdog
 from aiki.clock import Clock
-from aiki.journal import Operation, RunMachine, RunState, StepId, decode_state, encode_state
+from aiki.journal import Entry, Operation, RunMachine, RunState, StepId, decode_state, encode_state
 from aiki.kv import RunStore
-from aiki.types.errors import Conflict, NotConnected, PayloadTooLarge
+from aiki.types.errors import Conflict, NonDeterminismError, NotConnected, PayloadTooLarge
 from aiki.types.failure import ErrorInfo
 from aiki.types.messages import Mail, Resume, Start, StepFailedOnce, StepResult, Wake
 from aiki.types.states import is_final
@@ -71,6 +71,8 @@ class ActivationHost(Protocol):
     subject: str
     retention: float | None
     """Seconds for which a run is kept after its end; None: for ever."""
+    always_replay: bool
+    """Begin the code anew from the journal whenever anything happens, and fail the run when it says something else then."""
 
     def now(self) -> float: ...
     def next_operation(self) -> str: ...
@@ -181,7 +183,11 @@ class Activation:
         while True:
             while self._inbox and len(self._batch) < BATCH:
                 self._batch.append(self._inbox.popleft())
-            machine = self._machine or await self._load()
+            machine = self._machine
+            if machine is None:
+                machine = await self._load()
+            elif self._host.always_replay:
+                machine = await self._load_again(machine)
             if machine is None:
                 self._settle_all()
                 return
@@ -300,11 +306,26 @@ class Activation:
         self._sent.clear()
         self._inherited = stored is not None
         self._inherited_steps = {(step.address, step.ordinal) for step in state.pending if step.due is None}
+        return self._begin(state, journal)
+
+    def _begin(self, state: RunState, journal: list[Entry]) -> RunMachine:
         machine = RunMachine(state, self.definition.program, history=journal, retry=self.definition.retry)
         self._host.watchdog.enter(self.run_id)
         machine.begin(self._host.now())
         self._host.watchdog.leave()
         self._machine = machine
+        return machine
+
+    async def _load_again(self, machine: RunMachine) -> RunMachine:
+        """What another host would make of the state as we hold it. Local steps that run here go on: their outcomes fit either machine."""
+        issued, dirty, between_attempts = machine.issued, machine.dirty, machine.state.retry_at is not None
+        state = decode_state(encode_state(machine.snapshot(self._host.now())))
+        journal = await history.load(self._host.store, state)
+        self._drop_machine()
+        machine = self._begin(state, journal)
+        machine.dirty |= dirty
+        if not between_attempts and machine.issued != issued:
+            machine.fail(_says_otherwise(issued, machine.issued), self._host.now())
         return machine
 
     async def _verify(self) -> None:
@@ -490,6 +511,17 @@ def _identity(message: Mail) -> tuple[object, ...] | None:
 
 def _size(entries: Sequence[msgspec.Raw]) -> int:
     return sum(memoryview(entry).nbytes for entry in entries)
+
+
+def _says_otherwise(before: set[StepId], now: set[StepId]) -> NonDeterminismError:
+    recorded, issued = ([f"{address}, call {ordinal + 1}" for address, ordinal in sorted(ids)] for ids in (before - now, now - before))
+    return NonDeterminismError(
+        "the code, replayed over the same journal, called other steps than before\n"
+        f"  before, but not now: {', '.join(recorded) or 'none'}\n  now, but not before: {', '.join(issued) or 'none'}\n"
+        "Take time, chance and ids from the context (ctx.now(), ctx.random(), ctx.uuid()), and everything else from steps.",
+        recorded=recorded,
+        issued=issued,
+    )
 
 
 def _set(signal: "asyncio.Future[None]") -> None:

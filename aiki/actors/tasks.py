@@ -72,6 +72,7 @@ class TaskWorker:
 
     def _on_delivery(self, delivery: Delivery) -> None:
         self._running[delivery] = asyncio.create_task(self._handle(delivery))
+        self._host.work_began()
 
     async def _handle(self, delivery: Delivery) -> None:
         try:
@@ -191,9 +192,10 @@ class TaskWorker:
             return False
         return answer.data == DONE
 
-    def _keep_alive(self) -> None:
+    def _keep_alive(self) -> bool:
         for delivery in self._running:
             delivery.in_progress()
+        return bool(self._running)
 
 
 class _TaskEnvelope:
