@@ -66,6 +66,19 @@ async def test_thirty_days_take_no_time() -> None:
     assert (env.body_runs(charge), env.body_runs(pack), env.body_runs("pick")) == (1, 1, 1)
 
 
+async def test_a_century_takes_no_time() -> None:
+    @workflow(name="century")
+    async def century(ctx: Context) -> int:
+        for _ in range(99):
+            await ctx.sleep(timedelta(days=365.25))
+        return ctx.now().year
+
+    async with TestEnvironment.in_memory() as env:
+        await env.worker(century)
+        assert await env.run(century) == 2123
+        await env.advance(0.001)
+
+
 async def test_the_loop_is_given_back() -> None:
     loop = asyncio.get_running_loop()
     before = loop.time()

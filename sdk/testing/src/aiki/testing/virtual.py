@@ -14,7 +14,8 @@ from aiki.types.errors import AikiError, DefinitionError
 __all__ = ["NothingWillHappen", "VirtualTime"]
 
 LEAST_STEP = 1e-6
-"""Seconds by which the clock moves at least, so that rounding between instants and the loop's time cannot spin."""
+"""Seconds by which the clock moves at least, and within which a timer is due: a century later a float cannot tell less apart, and a timer
+could be due for ever without firing."""
 PAUSE = 0.01
 """Real seconds between two looks at threads."""
 
@@ -81,6 +82,7 @@ class _Selector:
         self._inner = inner
         self._now = loop.time()
         self._threads = 0
+        self._resolution: float = loop._clock_resolution  # type: ignore[attr-defined]
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
@@ -94,13 +96,13 @@ class _Selector:
             future.add_done_callback(self._thread_ended)
             return future
 
-        replaced = {"_selector": self, "time": lambda: self._now, "run_in_executor": counted}
+        replaced = {"_selector": self, "time": lambda: self._now, "_clock_resolution": LEAST_STEP, "run_in_executor": counted}
         for name, value in replaced.items():
             setattr(self._loop, name, value)
 
     def give_back(self) -> None:
         loop: Any = self._loop
-        loop._selector = self._inner
+        loop._selector, loop._clock_resolution = self._inner, self._resolution
         del loop.time, loop.run_in_executor
         ahead = self._now - loop.time()
         for timer in loop._scheduled:  # what is left keeps its distance
