@@ -242,6 +242,8 @@ class Activation:
 
     async def _write_and_send(self, machine: RunMachine, now: float) -> None:
         ready = machine.take_local()
+        if self._host.always_replay:
+            ready = [operation for operation in ready if not self._is_begun(operation.id)]
         due = machine.deadline()
         if due is not None and not ready and not self._local and due - now > NEAR:
             machine.arm()
@@ -471,6 +473,13 @@ class Activation:
             self.deliver(LocalEnvelope(StepResult(*operation.id, step.serial, b"", error, now, now, self._host.worker_id)))
         else:
             self._local[operation.id] = asyncio.create_task(self._run_local(operation, machine))
+
+    def _is_begun(self, id: StepId) -> bool:
+        """A machine that has replaced another one in the middle of a turn names steps that run already, or have just ended."""
+        messages = (envelope.message for envelope in self._inbox)
+        return id in self._local or any(
+            isinstance(each, StepResult | StepFailedOnce) and (each.address, each.ordinal) == id for each in messages
+        )
 
     async def _run_local(self, operation: Operation, machine: RunMachine) -> None:
         step = machine.pending(operation.id)

@@ -8,6 +8,7 @@ import click
 
 from aiki.cli.output import age, console, emit, instant, short, span, table
 from aiki.cli.session import Session, command
+from aiki.types.errors import DefinitionError
 from aiki.types.states import STATES
 
 if TYPE_CHECKING:
@@ -155,4 +156,4 @@ def _write(file: Path, document: bytes) -> None:
     try:
         file.write_bytes(document)
     except OSError as error:
-        raise click.ClickException(f"{file} cannot be written: {error.strerror}") from error
+        raise DefinitionError(f"{file} cannot be written: {error.strerror}", where="export") from error

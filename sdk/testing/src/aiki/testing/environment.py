@@ -2,6 +2,7 @@
 
 import asyncio
 import contextvars
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
@@ -176,7 +177,11 @@ class TestEnvironment:
 
     # -- tasks
 
-    def stub(self, task: Task[Input, Any, ..., Any], *outcomes: Any) -> Stub[Input]:
+    def stub(
+        self,
+        task: Task[Input, Output, ..., Any],
+        *outcomes: Output | BaseException | type[BaseException] | Callable[..., Output | Awaitable[Output]],
+    ) -> Stub[Input]:
         """From now on `task` does not run: its attempts have these outcomes one after another, the last one for ever.
 
         An outcome is a result, an exception (class) to raise, or a function, plain or async, of the payload and, if it takes two, the
