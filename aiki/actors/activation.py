@@ -29,9 +29,9 @@ from aiki.actors.outbox import Outbox
 from aiki.actors.topology import ACK_WAIT
 from aiki.actors.watchdog import Watchdog
 from aiki.clock import Clock
-from aiki.journal import Operation, RunMachine, RunState, StepId, decode_state, encode_state
+from aiki.journal import Entry, Operation, RunMachine, RunState, StepId, decode_state, encode_state
 from aiki.kv import RunStore
-from aiki.types.errors import Conflict, NotConnected, PayloadTooLarge
+from aiki.types.errors import Conflict, NonDeterminismError, NotConnected, PayloadTooLarge
 from aiki.types.failure import ErrorInfo
 from aiki.types.messages import Mail, Resume, Start, StepFailedOnce, StepResult, Wake, attempts_made
 from aiki.types.states import is_final
@@ -74,6 +74,8 @@ class ActivationHost(Protocol):
     subject: str
     retention: float | None
     """Seconds for which a run is kept after its end; None: for ever."""
+    always_replay: bool
+    """Begin the code anew from the journal whenever anything happens, and fail the run when it says something else then."""
 
     def now(self) -> float: ...
     def next_operation(self) -> str: ...
@@ -187,7 +189,11 @@ class Activation:
                 envelope = self._inbox.popleft()
                 self._batch.append(envelope)
                 weight += _weight(envelope.message)
-            machine = self._machine or await self._load()
+            machine = self._machine
+            if machine is None:
+                machine = await self._load()
+            elif self._host.always_replay:
+                machine = await self._load_again(machine)
             if machine is None:
                 self._settle_all()
                 return
@@ -246,6 +252,8 @@ class Activation:
 
     async def _write_and_send(self, machine: RunMachine, now: float) -> None:
         ready = machine.take_local()
+        if self._host.always_replay:
+            ready = [operation for operation in ready if not self._is_begun(operation.id)]
         due = machine.deadline()
         if due is not None and not ready and not self._local and due - now > NEAR:
             machine.arm()
@@ -315,6 +323,9 @@ class Activation:
         self._sent.clear()
         self._inherited = stored is not None
         self._inherited_steps = {(step.address, step.ordinal) for step in state.pending if step.due is None}
+        return self._begin(state, journal)
+
+    def _begin(self, state: RunState, journal: list[Entry]) -> RunMachine:
         definition = self.definition
         machine = RunMachine(
             state,
@@ -333,6 +344,18 @@ class Activation:
     def _serves(self, state: RunState) -> bool:
         """Another version's run may have the idempotency key of a start: it is no business of this code."""
         return (state.workflow, state.version) == (self.definition.name, self.definition.version)
+
+    async def _load_again(self, machine: RunMachine) -> RunMachine:
+        """What another host would make of the state as we hold it. Local steps that run here go on: their outcomes fit either machine."""
+        issued, dirty, between_attempts = machine.issued, machine.dirty, machine.state.retry_at is not None
+        state = decode_state(encode_state(machine.snapshot(self._host.now())))
+        journal = await history.load(self._host.store, state)
+        self._drop_machine()
+        machine = self._begin(state, journal)
+        machine.dirty |= dirty
+        if not between_attempts and machine.issued != issued:
+            machine.fail(_says_otherwise(issued, machine.issued), self._host.now())
+        return machine
 
     async def _verify(self) -> None:
         """`Conflict` unless the state that we hold is the newest.
@@ -478,6 +501,13 @@ class Activation:
         else:
             self._local[operation.id] = asyncio.create_task(self._run_local(operation, machine))
 
+    def _is_begun(self, id: StepId) -> bool:
+        """A machine that has replaced another one in the middle of a turn names steps that run already, or have just ended."""
+        messages = (envelope.message for envelope in self._inbox)
+        return id in self._local or any(
+            isinstance(each, StepResult | StepFailedOnce) and (each.address, each.ordinal) == id for each in messages
+        )
+
     async def _run_local(self, operation: Operation, machine: RunMachine) -> None:
         step = machine.pending(operation.id)
         body = operation.body
@@ -523,6 +553,17 @@ def _weight(message: Mail) -> int:
 
 def _size(entries: Sequence[msgspec.Raw]) -> int:
     return sum(memoryview(entry).nbytes for entry in entries)
+
+
+def _says_otherwise(before: set[StepId], now: set[StepId]) -> NonDeterminismError:
+    recorded, issued = ([f"{address}, call {ordinal + 1}" for address, ordinal in sorted(ids)] for ids in (before - now, now - before))
+    return NonDeterminismError(
+        "the code, replayed over the same journal, called other steps than before\n"
+        f"  before, but not now: {', '.join(recorded) or 'none'}\n  now, but not before: {', '.join(issued) or 'none'}\n"
+        "Take time, chance and ids from the context (ctx.now(), ctx.random(), ctx.uuid()), and everything else from steps.",
+        recorded=recorded,
+        issued=issued,
+    )
 
 
 def _set(signal: "asyncio.Future[None]") -> None:

@@ -34,7 +34,10 @@ _log = logging.getLogger("aiki.actors")
 
 
 class Host:
-    """One process's runs of one region. `retention`: seconds for which a run is kept after its end (None: for ever)."""
+    """One process's runs of one region. `retention`: seconds for which a run is kept after its end (None: for ever).
+
+    `always_replay` is for tests: see `ActivationHost`.
+    """
 
     def __init__(
         self,
@@ -46,12 +49,14 @@ class Host:
         cache_size: int = 1000,
         max_turns: int = 100,
         retention: float | None = None,
+        always_replay: bool = False,
     ) -> None:
         self.transport = transport
         self.subjects = subjects
         self.worker_id = worker_id
         self.clock = clock or SystemClock()
         self.retention = retention
+        self.always_replay = always_replay
         self.max_turns = max_turns
         self.id = secrets.token_hex(6)
         self.subject = subjects.host_prefix + self.id
@@ -60,14 +65,15 @@ class Host:
         self.watchdog = Watchdog()
         self.doubt_before = 0.0
         """What was stored before this instant may have been acknowledged already, to a server that died."""
-        self.keepers: list[Callable[[], None]] = []
-        """Called a few times per `ACK_WAIT`, to keep messages alive."""
+        self.keepers: list[Callable[[], bool]] = []
+        """Called a few times per `ACK_WAIT`, to keep messages alive; they answer whether there were any."""
         self._cache = ActivationCache(cache_size)
         self._operations = 0
         self._definitions: dict[tuple[str, str], RunDefinition] = {}
         self._consumptions: list[Consumption] = []
         self._warm: Subscription | None = None
         self._keeper: asyncio.Task[None] | None = None
+        self._work = asyncio.Event()
         self._stopping = False
 
     # -- what activations need
@@ -81,6 +87,11 @@ class Host:
 
     def turn_began(self, activation: Activation) -> None:
         self._cache.begin(activation)
+        self.work_began()
+
+    def work_began(self) -> None:
+        """There are messages to keep alive."""
+        self._work.set()
 
     def turn_ended(self, activation: Activation) -> None:
         self._cache.end(activation)
@@ -137,6 +148,13 @@ class Host:
         await asyncio.gather(*(activation.stop() for activation in self._cache.clear()), return_exceptions=True)
         self.watchdog.stop()
 
+    def abandon(self) -> None:
+        """Forget everything at once, as a process does that is killed: for tests, which end the connection and the asyncio tasks too."""
+        self._stopping = True
+        self.watchdog.stop()
+        for activation in self._cache.clear():
+            activation.evict()
+
     # -- messages
 
     def deliver_warm(self, run_id: str, envelope: Envelope) -> bool:
@@ -180,7 +198,11 @@ class Host:
         while True:
             self.watchdog.beat()
             await asyncio.sleep(topology.ACK_WAIT / 3)
-            for activation in self._cache.busy():
+            busy = self._cache.busy()
+            for activation in busy:
                 activation.keep_alive()
-            for keep_alive in self.keepers:
-                keep_alive()
+            kept = sum(keep_alive() for keep_alive in self.keepers)
+            if not kept and not busy:
+                self.watchdog.rest()
+                self._work.clear()
+                await self._work.wait()

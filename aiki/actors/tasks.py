@@ -75,10 +75,11 @@ class TaskWorker:
 
     def _on_delivery(self, delivery: Delivery) -> None:
         # A worker that has stalled is given its own dispatch once more: the body that runs answers for both.
-        if any(running.sequence == delivery.sequence for running in self._running) if delivery.attempt > 1 else False:
+        if delivery.attempt > 1 and any(running.sequence == delivery.sequence for running in self._running):
             self._copies.setdefault(delivery.sequence, []).append(delivery)
-        else:
-            self._running[delivery] = asyncio.create_task(self._handle(delivery))
+            return
+        self._running[delivery] = asyncio.create_task(self._handle(delivery))
+        self._host.work_began()
 
     async def _handle(self, delivery: Delivery) -> None:
         try:
@@ -195,12 +196,13 @@ class TaskWorker:
             return False
         return answer.data == DONE
 
-    def _keep_alive(self) -> None:
+    def _keep_alive(self) -> bool:
         for delivery in self._running:
             delivery.in_progress()
         for copies in self._copies.values():
             for copy in copies:
                 copy.in_progress()
+        return bool(self._running)
 
 
 class _TaskEnvelope:

@@ -57,6 +57,10 @@ class Watchdog:
         """The loop is alive."""
         self._pulse = time.monotonic()
 
+    def rest(self) -> None:
+        """There is no work: no pulse is expected until the next `beat`."""
+        self._pulse = 0.0
+
     def _watch(self) -> None:
         reported = 0.0
         while not self._stopped.wait(self._limit / 2):

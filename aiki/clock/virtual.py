@@ -16,8 +16,7 @@ Result = TypeVar("Result")
 EPOCH = 1_700_000_000.0
 """The instant at which virtual clocks begin (2023-11-14T22:13:20Z).
 
-The loop's own time begins near zero: added to an instant, asyncio's clock resolution of a nanosecond would vanish, and a timer could be due
-for ever without firing.
+The loop's own time begins near zero, where floating point numbers are dense.
 """
 
 
@@ -47,6 +46,8 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         self.threads = 0
         self._virtual_now = 1.0
         super().__init__(selector)
+        # asyncio's nanosecond vanishes when it is added to a year, and a timer could be due for ever without firing.
+        self._clock_resolution = 1e-6
 
     def time(self) -> float:
         return self._virtual_now

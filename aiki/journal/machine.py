@@ -186,13 +186,19 @@ class RunMachine:
         self.dirty = True
 
     def take_local(self) -> list[Operation]:
-        """The local steps that are to begin now; each is handed out once."""
-        ready, self._local = self._local, []
+        """The local steps that are to begin now; each is handed out once, unless its outcome has come meanwhile."""
+        ready, self._local = [operation for operation in self._local if operation.id in self._pending], []
         return ready
 
     def pending(self, id: StepId) -> PendingStep | None:
         """A step that has no outcome yet."""
         return self._pending.get(id)
+
+    @property
+    def issued(self) -> set[StepId]:
+        """All steps that this attempt's code has called so far. Code that is deterministic calls the same ones at each replay."""
+        ordinals = {(address, number) for address, count in self._ordinals.items() for number in range(count)}
+        return ordinals | self._operations.keys()
 
     def snapshot(self, now: float) -> RunState:
         """The state to commit."""

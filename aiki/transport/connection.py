@@ -129,6 +129,14 @@ class Connection(Client):
             self._flushing = True
             self._loop.call_soon(self._flush_now)
 
+    def crash(self) -> None:
+        """Go silent at once, as the connection of a process that is killed."""
+        self.live = False
+        self._status = Client.CLOSED
+        self._pending.clear()
+        if self._transport is not None:
+            self._transport.close()  # type: ignore[no-untyped-call]
+
     def listen(self, subject: str, receiver: Receiver) -> int:
         """Subscribe; the subscription survives reconnects. Answers its id."""
         self._sid += 1

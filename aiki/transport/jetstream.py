@@ -268,6 +268,10 @@ class JetStreamTransport:
     def published_bytes(self) -> int:
         return self._exchange.published_bytes
 
+    def crash(self) -> None:
+        """The process dies, as far as the server can tell: for tests. Whoever waits for an answer waits for ever."""
+        self._connection.crash()
+
     async def close(self) -> None:
         if self._closed:
             return

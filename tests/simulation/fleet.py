@@ -40,7 +40,13 @@ class Process:
         """Boot; the boot itself may be hit by faults, then it is tried again, as a supervisor of processes would."""
         client = Client(self.transport, clock=self.fleet.clock)
         while True:
-            worker = Worker(client, id=f"worker-{self.number}", clock=self.fleet.clock, cached_runs=self.fleet.cached_runs)
+            worker = Worker(
+                client,
+                id=f"worker-{self.number}",
+                clock=self.fleet.clock,
+                cached_runs=self.fleet.cached_runs,
+                always_replay=self.fleet.always_replay,
+            )
             for definition in self.fleet.definitions:
                 worker.registry.add(definition)
             try:
@@ -54,9 +60,7 @@ class Process:
         """SIGKILL: nothing of this process happens any more."""
         self.transport.crash()
         if self.worker is not None:
-            self.worker._host.watchdog.stop()
-            for activation in self.worker._host._cache.clear():
-                activation.evict()  # a dead process' memory makes no noise
+            self.worker.abandon()  # a dead process' memory makes no noise
         for task in list(self.tasks):
             task.cancel()
 
@@ -73,11 +77,13 @@ class Fleet:
         faults: Faults,
         workers: int,
         cached_runs: int = 5000,
+        always_replay: bool = False,
     ) -> None:
         self.clock = clock
         self.chance = random.Random(seed)
         self.definitions = definitions
         self.cached_runs = cached_runs
+        self.always_replay = always_replay
         self.server = MemoryServer(clock, faults=faults, seed=seed)
         self.processes: list[Process] = []
         self.workers = workers

@@ -116,12 +116,14 @@ def definitions(fleet: list[Fleet], chance: random.Random) -> list[Any]:
     return [generated, local, remote, flaky, once]
 
 
-async def trial(clock: VirtualClock, seed: int, *, faults: Faults, kills: int, cached_runs: int = 5000) -> Fleet:
+async def trial(
+    clock: VirtualClock, seed: int, *, faults: Faults, kills: int, cached_runs: int = 5000, always_replay: bool = False
+) -> Fleet:
     chance = random.Random(seed)
     box: list[Fleet] = []
     parts = definitions(box, chance)
     generated = parts[0]
-    fleet = Fleet(clock, seed, parts, faults=faults, workers=3, cached_runs=cached_runs)
+    fleet = Fleet(clock, seed, parts, faults=faults, workers=3, cached_runs=cached_runs, always_replay=always_replay)
     box.append(fleet)
     await fleet.start()
     client = Client(fleet.server.connect("client"), clock=clock)
@@ -175,6 +177,11 @@ def test_kills(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(SEEDS))
 def test_kills_and_faults(seed: int) -> None:
     simulate(seed, faults=FAULTS, kills=8, cached_runs=1 if seed % 4 == 0 else 5000)
+
+
+@pytest.mark.parametrize("seed", range(SEEDS))
+def test_always_replaying(seed: int) -> None:
+    simulate(seed, faults=FAULTS if seed % 2 else Faults(), kills=seed % 5, always_replay=True)
 
 
 @pytest.mark.long

@@ -10,6 +10,7 @@ import msgspec
 from pydantic import BaseModel
 
 from aiki.sdk import Client, Context, Retry, RunId, TaskContext, Worker, task, workflow
+from aiki.testing import Replayed, TestEnvironment, replay
 
 
 class Payment(msgspec.Struct):
@@ -91,6 +92,19 @@ async def order(ctx: Context, order: Order) -> Receipt:
 
 async def count() -> int:
     return 1
+
+
+async def tested() -> None:
+    async with TestEnvironment.in_memory(always_replay=True) as env:
+        stub = env.stub(charge, Receipt("1"), ValueError, ValueError("no"), lambda payment: Receipt("2"))
+        assert_type(stub.payloads, list[Payment])
+        env.stub(forget, None)
+        env.stub(weigh, weigh, 1.5)
+        await env.worker(order, invoice, ship, queue="default")
+        assert_type(await env.run(order, Order(id="1", amount=1)), Receipt)
+        assert_type(env.body_runs(charge) + env.body_runs("plain"), int)
+        history = await order.handle(env.client, "1").history()
+        assert_type(replay(order, history), Replayed[Receipt])
 
 
 async def direct() -> None:

@@ -3,6 +3,7 @@
 import msgspec
 
 from aiki.sdk import Client, Context, TaskContext, Worker, task, workflow
+from aiki.testing import TestEnvironment
 
 
 class Payment(msgspec.Struct):
@@ -63,6 +64,13 @@ async def inside(ctx: Context) -> None:
     number: int = await ship.run(ctx, Order("1"))  # E: str
     await ctx.sleep("a day")  # E: timedelta
     text: str = await ctx.step("pick", lambda: 1)  # E: int
+
+
+async def tested(env: TestEnvironment) -> None:
+    env.stub(charge, "no receipt")  # E: stub
+    env.stub(order, Receipt("1"))  # E: Workflow
+    await env.run(order, Payment("1"))  # E: run
+    await env.worker(three)  # E: argument
 
 
 async def outside(client: Client) -> None:

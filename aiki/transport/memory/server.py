@@ -43,7 +43,7 @@ class Alarm:
     def _ring(self) -> None:
         early = self.instant - self._clock.now()
         if early > 0:
-            self._handle = self._loop.call_later(early, self._ring)
+            self._handle = self._loop.call_later(max(early, 1e-6), self._ring)  # less may vanish when it is added to the loop's time
         else:
             self._call(*self._args)
 

@@ -55,6 +55,28 @@ def test_a_run_from_its_start_to_its_history(aiki: Command) -> None:
     assert run_id not in {each["id"] for each in aiki.json("run", "list", "--state", "failed")}
 
 
+def test_a_recorded_run_is_replayed_against_changed_code(aiki: Command, tmp_path: Path) -> None:
+    run_id = start(aiki, "order", ORDER, "--key", "recorded")
+    assert aiki("run", "watch", run_id).returncode == 0
+    file = tmp_path / "history.json"
+    assert aiki.json("run", "history", run_id, "--export", str(file)) == {"run": run_id, "file": str(file)}
+    (fits,) = aiki.json("replay", "examples.orders", str(file))
+    assert (fits["run"], fits["fits"], fits["state"]) == (run_id, True, "completed")
+    code = (Path(__file__).resolve().parents[3] / "examples" / "orders.py").read_text()
+    assert code.count("validate.run(ctx, order)") == 1
+    changed = tmp_path / "changed.py"
+    changed.write_text(code.replace("validate.run(ctx, order)", 'validate.run(ctx, Order("other", 1))'))
+    done = aiki("replay", str(changed), str(file), str(file), "--json")
+    assert done.returncode == 1
+    assert [each["code"] for each in msgspec.json.decode(done.stdout)] == ["non_determinism"] * 2
+    table = aiki("replay", str(changed), str(file))
+    assert table.returncode == 1
+    assert "non_determinism" in table.stdout
+    file.write_text("{}")
+    assert aiki.failure("replay", "examples.orders", str(file)).startswith("aiki: payload: ")
+    assert aiki.failure("run", "history", run_id, "--export", str(tmp_path / "no" / "file")).startswith("aiki: definition: ")
+
+
 def test_payloads_from_standard_input_and_files(aiki: Command, tmp_path: Path) -> None:
     waited = aiki("run", "start", "order", "-", "--wait", "--json", stdin=ORDER)
     assert waited.returncode == 0, waited.stderr

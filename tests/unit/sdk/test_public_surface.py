@@ -13,9 +13,10 @@ SURFACE = {
         WorkflowCancelled WorkflowFailed WorkflowStuck WorkflowTimedOut task
         workflow""",
     "aiki.task": "Retry RetryAfter Task TaskContext task",
-    "aiki.client": "AttemptView Client OnConflict RunHandle RunStatus RunView StepView",
-    "aiki.workflow": "Context Workflow workflow",
+    "aiki.client": "AttemptView Client OnConflict RunHandle RunHistory RunStatus RunView StepView",
+    "aiki.workflow": "Context Replayed Workflow replay workflow",
     "aiki.worker": "Registry Worker",
+    "aiki.testing": "Call NothingWillHappen PlannedCrash Replayed RunHistory Stub TestEnvironment replay",
 }
 
 

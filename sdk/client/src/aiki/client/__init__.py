@@ -2,6 +2,7 @@
 
 from aiki.client.client import Client, OnConflict
 from aiki.client.handle import RunHandle
+from aiki.client.history import RunHistory
 from aiki.client.views import AttemptView, RunStatus, RunView, StepView
 
-__all__ = ["AttemptView", "Client", "OnConflict", "RunHandle", "RunStatus", "RunView", "StepView"]
+__all__ = ["AttemptView", "Client", "OnConflict", "RunHandle", "RunHistory", "RunStatus", "RunView", "StepView"]

@@ -52,11 +52,12 @@ class Changes:
                 await watching.stop()
 
     async def _follow(self, woken: "asyncio.Queue[Ended | None]") -> AsyncGenerator[RunView, None]:
-        revision, patience = -1, LOOK_FIRST
+        first = LOOK_FIRST if self._client.looks_again else None
+        revision, patience = -1, first
         while True:
             view = await self._present(revision)
             if view is not None and view.revision > revision:
-                revision, patience = view.revision, LOOK_FIRST
+                revision, patience = view.revision, first
                 yield view
                 if is_final(view.status.state):
                     return
@@ -64,7 +65,7 @@ class Changes:
                 async with asyncio.timeout(patience):
                     await woken.get()
             except TimeoutError:
-                patience = min(patience * 2, LOOK_MOST)
+                patience = min((patience or LOOK_FIRST) * 2, LOOK_MOST)
             while not woken.empty():
                 woken.get_nowait()
 

@@ -40,9 +40,14 @@ START_WITHIN = 60.0
 
 
 class Client:
-    """A connection to Aiki in one region. Make it with `connect`; `async with` closes it."""
+    """A connection to Aiki in one region. Make it with `connect`; `async with` closes it.
 
-    def __init__(self, transport: Transport, *, region: str = "default", clock: Clock | None = None) -> None:
+    `looks_again`: whether a run that is waited for is read from time to time though nothing was announced. Announcements are not durable;
+    on a transport that loses none this may be False.
+    """
+
+    def __init__(self, transport: Transport, *, region: str = "default", clock: Clock | None = None, looks_again: bool = True) -> None:
+        self.looks_again = looks_again
         self.clock = clock or SystemClock()
         self.transport = transport
         self.region = region

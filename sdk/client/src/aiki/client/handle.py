@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from aiki.client.changes import Changes
+from aiki.client.history import RunHistory
 from aiki.client.views import RunStatus, RunView, queued_status, queued_view, run_status, run_view
 from aiki.journal import RunState, decode_state
 from aiki.kv import STATE_HEADER
@@ -99,7 +100,7 @@ class RunHandle(Generic[Output]):
                 await watching.stop()
 
     async def _wait(self, told: "asyncio.Queue[Ended | None]", *, look: bool) -> Ended:
-        patience = LOOK_FIRST
+        patience = LOOK_FIRST if self._client.looks_again else None
         while True:
             if look and (ended := await self._look()) is not None:
                 return ended
@@ -109,7 +110,7 @@ class RunHandle(Generic[Output]):
                     if (ended := await told.get()) is not None:
                         return ended
             except TimeoutError:
-                patience = min(patience * 2, LOOK_MOST)
+                patience = min((patience or LOOK_FIRST) * 2, LOOK_MOST)
 
     async def _look(self) -> Ended | None:
         """Read the run; None when it has not ended, or when the store is away (its return will be announced)."""
@@ -168,6 +169,16 @@ class RunHandle(Generic[Output]):
                 raise self._missing()
         state, revision = found
         return run_view(state, await self._client.history(state), revision)
+
+    async def history(self) -> RunHistory:
+        """The run as it is recorded now, to keep in a file and replay (`aiki.testing.replay`). `RunNotFound` when there is none yet."""
+        found = await self._client.store.read(self.id)
+        if found is None:
+            raise self._missing()
+        state = decode_state(found.value)
+        ends = list(zip([0, *state.sealed], state.sealed, strict=False))
+        segments = await asyncio.gather(*(self._client.store.segment(self.id, begin, end) for begin, end in ends))
+        return RunHistory(run_id=self.id, workflow=state.workflow, version=state.version, state=found.value, segments=tuple(segments))
 
     def changes(self) -> AsyncGenerator[RunView, None]:
         """The run as it is now, then again after each commit; it ends after the final state. `RunNotFound` when there is no such run.

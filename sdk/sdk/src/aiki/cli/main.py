@@ -5,6 +5,7 @@ import click
 from aiki.cli.dev import dev
 from aiki.cli.doctor import doctor
 from aiki.cli.init import init
+from aiki.cli.replay import replay
 from aiki.cli.run import run
 from aiki.cli.worker import worker
 
@@ -17,7 +18,7 @@ def cli() -> None:
     """Durable workflows on NATS JetStream."""
 
 
-for _command in (dev, worker, run, init, doctor):
+for _command in (dev, worker, run, replay, init, doctor):
     cli.add_command(_command)
 
 

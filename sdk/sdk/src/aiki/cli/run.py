@@ -1,12 +1,14 @@
 """`aiki run`: start runs, list them, look at them."""
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from aiki.cli.output import age, console, emit, instant, short, span, table
 from aiki.cli.session import Session, command
+from aiki.types.errors import DefinitionError
 from aiki.types.states import STATES
 
 if TYPE_CHECKING:
@@ -150,11 +152,16 @@ async def wake(session: Session, run_id: str) -> None:
 
 @command("history", run)
 @click.argument("run_id", metavar="ID")
-async def history(session: Session, run_id: str) -> None:
+@click.option("--export", type=click.Path(dir_okay=False, path_type=Path), default=None, help="Write all that `aiki replay` needs to FILE.")
+async def history(session: Session, run_id: str, export: Path | None) -> None:
     """Print a run's journal: what replay works from, entry by entry."""
     from aiki.cli.journal import entry_document, entry_rows
 
     async with await session.connect() as client:
+        if export is not None:
+            _write(export, (await (await client.handle(run_id)).history()).to_json())
+            emit({"run": run_id, "file": str(export)}) if session.as_json else click.echo(f"{export}: the history of run {run_id}")
+            return
         found = await client.load(run_id)
         if found is None:
             await (await client.handle(run_id)).get_status()  # queued, or RunNotFound
@@ -164,3 +171,10 @@ async def history(session: Session, run_id: str) -> None:
     else:
         rows = entry_rows(entries)
         table(("", "at (UTC)", "entry", "name", "worker", "what"), rows, empty="the journal is empty: no step has an outcome yet")
+
+
+def _write(file: Path, document: bytes) -> None:
+    try:
+        file.write_bytes(document)
+    except OSError as error:
+        raise DefinitionError(f"{file} cannot be written: {error.strerror}", where="export") from error

@@ -4,8 +4,9 @@ import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar, overload
 
-from aiki.schema import read_signature
+from aiki.schema import Schema, read_signature
 from aiki.task.context import TaskContext
+from aiki.task.interception import INTERCEPTOR
 from aiki.task.thread import run_in_thread
 from aiki.types.duration import Duration, seconds
 from aiki.types.errors import DefinitionError
@@ -87,6 +88,16 @@ class Task(Generic[Input, Output, Parameters, Returned]):
     def __repr__(self) -> str:
         return f"<task {self.name!r}>"
 
+    @property
+    def input_schema(self) -> Schema[Input]:
+        """The payload's type."""
+        return self._signature.payload
+
+    @property
+    def output_schema(self) -> Schema[Output]:
+        """The result's type."""
+        return self._signature.result
+
     @overload
     async def run(
         self: "Task[None, Output, Parameters, Returned]",
@@ -155,12 +166,19 @@ class Task(Generic[Input, Output, Parameters, Returned]):
 
     async def execute(self, payload: bytes, *, run_id: str, attempt: int, key: str) -> bytes:
         """One attempt, as a worker makes it: from JSON to JSON. A plain `def` runs in a thread."""
+        context = TaskContext(task=self.name, attempt=attempt, run_id=RunId(run_id), idempotency_key=key)
+        interceptor = INTERCEPTOR.get()
+        if interceptor is None:
+            return await self._execute(payload, context)
+        return await interceptor.task(self, payload, context, lambda: self._execute(payload, context))
+
+    async def _execute(self, payload: bytes, context: TaskContext) -> bytes:
         value = self._signature.payload.decode(payload, self._input)
         arguments: list[Any] = []
         if self._signature.positional:
             arguments.append(value)
         if self._signature.positional == 2:
-            arguments.append(TaskContext(task=self.name, attempt=attempt, run_id=RunId(run_id), idempotency_key=key))
+            arguments.append(context)
         call: Callable[..., Any] = self.function
         result = await call(*arguments) if self._is_async else await run_in_thread(call, *arguments)
         return self._signature.result.encode(result, self._result)

@@ -5,7 +5,7 @@ limit, and it holds the process at its end until the last of them is done.
 """
 
 import asyncio
-import contextlib
+import concurrent.futures
 import contextvars
 import threading
 from collections.abc import Callable
@@ -16,27 +16,34 @@ __all__ = ["run_in_thread"]
 Value = TypeVar("Value")
 
 
+class _ThreadPerCall(concurrent.futures.Executor):
+    """An executor, so that a loop which counts its threads (virtual time does) knows of them."""
+
+    def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "concurrent.futures.Future[Any]":
+        future: concurrent.futures.Future[Any] = concurrent.futures.Future()
+        future.set_running_or_notify_cancel()  # from here on it cannot be cancelled
+
+        def work() -> None:
+            future.set_result(function(*args, **kwargs))
+
+        threading.Thread(target=work, name="aiki-body", daemon=True).start()
+        return future
+
+
+_executor = _ThreadPerCall()
+
+
 async def run_in_thread(function: Callable[..., Value], *arguments: Any) -> Value:
     """Call a function in a daemon thread of its own, in a copy of the present context. Cancelling the caller leaves the thread alone."""
-    loop = asyncio.get_running_loop()
-    ended: asyncio.Future[tuple[Any, BaseException | None]] = loop.create_future()
     context = contextvars.copy_context()
 
-    def settle(value: Any, error: BaseException | None) -> None:
-        if not ended.done():
-            ended.set_result((value, error))
-
-    def work() -> None:
-        value, error = None, None
+    def work() -> tuple[Any, BaseException | None]:
         try:
-            value = context.run(function, *arguments)
+            return context.run(function, *arguments), None
         except BaseException as raised:
-            error = raised
-        with contextlib.suppress(RuntimeError):  # the loop has ended
-            loop.call_soon_threadsafe(settle, value, error)
+            return None, raised
 
-    threading.Thread(target=work, name=f"aiki-{getattr(function, '__name__', 'body')}", daemon=True).start()
-    value, error = await ended
+    value, error = await asyncio.get_running_loop().run_in_executor(_executor, work)
     try:
         if isinstance(error, KeyboardInterrupt | GeneratorExit):
             # No signal interrupts a thread that is not the main one: the code has raised it itself.

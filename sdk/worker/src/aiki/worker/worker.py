@@ -33,7 +33,8 @@ class Worker:
 
     `queue`: whose tasks it takes. `max_concurrent_workflow_runs` bounds turns that are going on at a time (waiting runs cost nothing),
     `max_concurrent_tasks` the task bodies. `retention`: how long a run is kept after its end (None: for ever). `cached_runs`: how many
-    waiting runs are kept in memory.
+    waiting runs are kept in memory. `reports`: whether `aiki worker list` shows it. `always_replay`, for tests: whenever anything
+    happens to a run, its code begins anew from the journal, and the run fails with `NonDeterminismError` when that calls other steps.
     """
 
     def __init__(
@@ -47,6 +48,8 @@ class Worker:
         retention: Duration | None = DEFAULT_RETENTION,
         cached_runs: int = 5000,
         clock: Clock | None = None,
+        reports: bool = True,
+        always_replay: bool = False,
     ) -> None:
         default_id = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
         self.id = WorkerId(check_name(id if id is not None else default_id, "worker"))
@@ -63,7 +66,9 @@ class Worker:
             cache_size=_at_least(0, cached_runs, "cached_runs"),
             max_turns=self._max_runs,
             retention=None if retention is None else seconds(retention, "retention", least=1.0),
+            always_replay=always_replay,
         )
+        self._reports = reports
         self._tasks: list[TaskWorker] = []
         self._reporter: asyncio.Task[None] | None = None
         self._state = "new"
@@ -85,7 +90,8 @@ class Worker:
         except BaseException:
             await self.stop(0.0)
             raise
-        self._reporter = asyncio.create_task(self._report(time.time()))
+        if self._reports:
+            self._reporter = asyncio.create_task(self._report(time.time()))
         _log.info(
             "worker %s serves %d workflows and %d tasks of queue %r",
             self.id,
@@ -108,6 +114,11 @@ class Worker:
         await self._host.stop()
         with contextlib.suppress(AikiError):
             await roster.remove(self._client.transport, self._client.subjects, self.id)
+
+    def abandon(self) -> None:
+        """Forget everything at once, as a process does that is killed: for `aiki.testing`, which ends its connection and tasks too."""
+        self._state = "stopped"
+        self._host.abandon()
 
     async def run(self, grace: Duration = 10.0) -> None:
         """Serve until SIGTERM or SIGINT, then stop gracefully; a second signal ends it at once."""

@@ -3,5 +3,6 @@
 from aiki.workflow.context import Context
 from aiki.workflow.decorator import workflow
 from aiki.workflow.definition import Workflow
+from aiki.workflow.replay import Replayed, replay
 
-__all__ = ["Context", "Workflow", "workflow"]
+__all__ = ["Context", "Replayed", "Workflow", "replay", "workflow"]

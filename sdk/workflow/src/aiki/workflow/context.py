@@ -11,6 +11,7 @@ from typing import Any, TypeVar, overload
 
 from aiki.journal import Outcome, RunMachine, StepOptions
 from aiki.schema import Schema, content_hash, result_schema, schema_for
+from aiki.task.interception import INTERCEPTOR
 from aiki.task.thread import run_in_thread
 from aiki.types.duration import Duration, seconds
 from aiki.types.errors import DefinitionError, TaskFailed, TaskTimedOut, WorkerLost
@@ -108,6 +109,10 @@ class Context:
         schema = _ANY if getattr(function, "__name__", "<lambda>") == "<lambda>" else result_schema(function, what)
 
         async def body(key: str, attempt: int) -> bytes:
+            interceptor = INTERCEPTOR.get()
+            return await (call() if interceptor is None else interceptor.step(name, self.run_id, call))
+
+        async def call() -> bytes:
             if inspect.iscoroutinefunction(function):
                 value = await function()
             else:

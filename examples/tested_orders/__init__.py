@@ -1,0 +1,1 @@
+"""A project with its tests: see `test_orders.py`."""
