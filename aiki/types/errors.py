@@ -2,12 +2,16 @@
 
     AikiError
     ├── DefinitionError            a task or workflow is declared wrongly (name, signature, payload type, duplicate)
-    │   └── InvalidName            a name that cannot be used, and why
+    │   ├── InvalidName            a name that cannot be used, and why
+    │   ├── InvalidSchedule        a schedule that is wrong or never fires
+    │   └── BackfillTooLarge       a backfill would start more runs than it may
     ├── PayloadError               a value does not fit its declared type, or cannot be encoded
     │   └── PayloadTooLarge        a value is larger than the limit
     ├── IdempotencyConflict        the same key was used with another payload
     ├── UnknownWorkflow            nobody serves that workflow or version
     ├── RunNotFound                there is no run with that id
+    ├── ScheduleNotFound           there is no schedule with that id
+    ├── ScheduleConflict           a schedule exists with other settings, or was changed by somebody else
     ├── RunError                   a run ended without a result
     │   ├── WorkflowFailed         its code raised
     │   ├── WorkflowCancelled      it was cancelled
@@ -39,11 +43,13 @@ from typing import Any, ClassVar
 
 __all__ = [
     "AikiError",
+    "BackfillTooLarge",
     "Conflict",
     "DefinitionError",
     "DurableLoopError",
     "IdempotencyConflict",
     "InvalidName",
+    "InvalidSchedule",
     "JetStreamDisabled",
     "NatsBinaryMissing",
     "NoResponders",
@@ -56,6 +62,8 @@ __all__ = [
     "ResultTimeout",
     "RunError",
     "RunNotFound",
+    "ScheduleConflict",
+    "ScheduleNotFound",
     "ServerTooOld",
     "StreamMissing",
     "TaskFailed",
@@ -107,6 +115,18 @@ class InvalidName(DefinitionError):
     code = "invalid_name"
 
 
+class InvalidSchedule(DefinitionError):
+    """A schedule is declared wrongly, or never fires. Field: `what` (which parameter)."""
+
+    code = "invalid_schedule"
+
+
+class BackfillTooLarge(DefinitionError):
+    """A backfill would start more runs than it may without being forced. Fields: `count` (`exact` or about), `limit`."""
+
+    code = "backfill_too_large"
+
+
 class PayloadError(AikiError):
     """A value does not fit its declared type, or cannot be encoded. Fields: `where`, `path`, `reason`."""
 
@@ -135,6 +155,18 @@ class RunNotFound(AikiError):
     """There is no run with that id. Field: `run_id`."""
 
     code = "run_not_found"
+
+
+class ScheduleNotFound(AikiError):
+    """There is no schedule with that id. Fields: `schedule_id`."""
+
+    code = "schedule_not_found"
+
+
+class ScheduleConflict(AikiError):
+    """A schedule exists already with other settings, or is not at the revision that the caller names. Fields: `schedule_id`, `revision`."""
+
+    code = "schedule_conflict"
 
 
 class RunError(AikiError):

@@ -6,6 +6,8 @@ from aiki.cli.dev import dev
 from aiki.cli.doctor import doctor
 from aiki.cli.init import init
 from aiki.cli.run import run
+from aiki.cli.schedule import schedule
+from aiki.cli.timer import timer
 from aiki.cli.worker import worker
 
 __all__ = ["cli", "main"]
@@ -17,7 +19,7 @@ def cli() -> None:
     """Durable workflows on NATS JetStream."""
 
 
-for _command in (dev, worker, run, init, doctor):
+for _command in (dev, worker, timer, run, schedule, init, doctor):
     cli.add_command(_command)
 
 

@@ -1,0 +1,89 @@
+"""Actors' states in a JetStream KV bucket, changed only by compare-and-set.
+
+A KV bucket is a stream, so the store is written on the transport port alone, and its in-memory twin is the transport's. Values are opaque
+here; what the store itself must know travels in headers.
+
+A write whose answer was lost is repeated: it carries the name of its operation, so when the repetition loses the compare-and-set to itself,
+that is seen.
+"""
+
+import asyncio
+from typing import NamedTuple
+
+from aiki.transport.port import Headers, Transport
+from aiki.types.errors import Conflict, OutcomeUnknown
+
+__all__ = ["OPERATION_HEADER", "RETRY_FIRST", "RETRY_MOST", "STATE_HEADER", "ActorStore", "StoredState"]
+
+STATE_HEADER = "Aiki-State"
+"""An actor's state in a word, so that watchers need not decode what is not final."""
+OPERATION_HEADER = "Aiki-Operation"
+"""Names the commit."""
+
+RETRY_FIRST, RETRY_MOST = 0.05, 2.0
+
+
+class StoredState(NamedTuple):
+    """A state as stored: its value, and the revision that the next compare-and-set must name."""
+
+    value: bytes
+    revision: int
+    state: str
+
+
+class ActorStore:
+    """The actors of one bucket. Keys are single subject tokens."""
+
+    def __init__(self, transport: Transport, stream: str, prefix: str) -> None:
+        self._transport = transport
+        self._stream = stream
+        self._prefix = prefix
+
+    async def read(self, key: str) -> StoredState | None:
+        """The newest state, from the stream's leader; None when there is no such actor (any more)."""
+        stored = await self._transport.last(self._stream, self._prefix + key)
+        if stored is None:
+            return None
+        return StoredState(stored.data, stored.sequence, stored.headers.get(STATE_HEADER, ""))
+
+    async def commit(self, key: str, value: bytes, revision: int, *, state: str, operation: str, ttl: float | None = None) -> int:
+        """Write `value` if the newest revision is still `revision` (0: there is none); answers the new revision.
+
+        `Conflict` when somebody else went ahead. Does not return before the outcome is known, however long the store is away.
+        """
+        subject = self._prefix + key
+        headers = {STATE_HEADER: state, OPERATION_HEADER: operation}
+        delay, unsure = RETRY_FIRST, False
+        while True:
+            try:
+                return (await self._transport.publish(subject, value, headers=headers, expect=revision, ttl=ttl)).sequence
+            except OutcomeUnknown:
+                unsure = True
+                await asyncio.sleep(delay)
+                delay = min(delay * 2, RETRY_MOST)
+            except Conflict:
+                if unsure and (own := await self._own(subject, operation)):
+                    return own
+                raise
+
+    async def _own(self, subject: str, operation: str) -> int | None:
+        stored = await self._persistent_read(subject)
+        return stored[0] if stored is not None and stored[1].get(OPERATION_HEADER) == operation else None
+
+    async def _persistent_read(self, subject: str) -> tuple[int, Headers] | None:
+        delay = RETRY_FIRST
+        while True:
+            try:
+                stored = await self._transport.last(self._stream, subject)
+                return None if stored is None else (stored.sequence, stored.headers)
+            except OutcomeUnknown:
+                await asyncio.sleep(delay)
+                delay = min(delay * 2, RETRY_MOST)
+
+    async def keys(self) -> list[str]:
+        """The keys of all actors, sorted."""
+        return [subject.removeprefix(self._prefix) for subject in await self._transport.subjects(self._stream, self._prefix + "*")]
+
+    async def purge(self, key: str) -> None:
+        """Delete an actor for good."""
+        await self._transport.purge(self._stream, self._prefix + key)
