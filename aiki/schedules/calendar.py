@@ -15,7 +15,7 @@ __all__ = ["between", "due", "following", "upcoming"]
 def following(schedule: Schedule, after: float) -> float | None:
     """The first planned instant after `after`, within the schedule's bounds; None when there is none any more."""
     if schedule.start is not None and after < schedule.start:
-        after = math.nextafter(schedule.start, 0.0)
+        after = math.nextafter(schedule.start, -math.inf)
     planned = _by_interval(schedule, after) if schedule.interval is not None else _cron(schedule).following(after)
     if planned is None or (schedule.end is not None and planned > schedule.end):
         return None
@@ -24,7 +24,7 @@ def following(schedule: Schedule, after: float) -> float | None:
 
 def between(schedule: Schedule, since: float, until: float) -> Iterator[float]:
     """The planned instants from `since` to `until`, both included."""
-    planned = following(schedule, math.nextafter(since, 0.0))
+    planned = following(schedule, math.nextafter(since, -math.inf))
     while planned is not None and planned <= until:
         yield planned
         planned = following(schedule, planned)
@@ -45,7 +45,8 @@ def due(schedule: Schedule, id: str, planned: float) -> float:
 
 def _by_interval(schedule: Schedule, after: float) -> float:
     assert schedule.interval is not None
-    number = math.floor((after - schedule.anchor) / schedule.interval)
+    # One less: the division may have been rounded up to a multiple that is still to come.
+    number = math.floor((after - schedule.anchor) / schedule.interval) - 1
     while True:
         number += 1
         # Microseconds: what rounding leaves behind must not give a firing another name.
