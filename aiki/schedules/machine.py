@@ -87,7 +87,8 @@ def trigger(state: ScheduleState, now: float, nonce: str) -> RunId:
 
 def backfill(state: ScheduleState, since: float, until: float, nonce: str) -> None:
     """Make up for the firings planned in a period: each starts a run of its own, once per `nonce`, whatever became of the firing before."""
-    state.backfills.append(Backfill(nonce, since, until))
+    if all(part.nonce != nonce for part in state.backfills):
+        state.backfills.append(Backfill(nonce, since, until))
 
 
 def update(

@@ -208,8 +208,14 @@ class ScheduleHandle:
         if schedule is not None and following(schedule, self._client.clock.now()) is None:
             raise InvalidSchedule(f"the schedule {schedule} never fires after now", what="schedule")
         data = None if payload is msgspec.UNSET else self._payload.encode(payload, self._where)
+        tried = False
 
         def change(state: ScheduleState, now: float) -> int:
+            nonlocal tried
+            done = schedule in (None, state.schedule) and data in (None, state.payload)
+            if tried and done and revision is not None and state.revision == revision + 1:
+                return state.revision  # the first try was stored, though its answer was lost and others have come since
+            tried = True
             if revision is not None and state.revision != revision:
                 raise ScheduleConflict(
                     f"schedule {self.id!r} is at revision {state.revision}, not {revision}: somebody else has changed it",

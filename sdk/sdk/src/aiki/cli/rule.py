@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from aiki.client import ScheduleView
     from aiki.schedules import Schedule
 
-__all__ = ["local", "rule_options", "rule_text", "schedule_of"]
+__all__ = ["INSTANT", "local", "rule_options", "rule_text", "schedule_of"]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from aiki.cli.output import console, emit, short, table
-from aiki.cli.rule import local, rule_options, rule_text, schedule_of
+from aiki.cli.rule import INSTANT, local, rule_options, rule_text, schedule_of
 from aiki.cli.session import Session, command
 
 if TYPE_CHECKING:
@@ -136,9 +136,6 @@ async def trigger(session: Session, schedule_id: str) -> None:
     async with await session.connect() as client:
         run = await client.schedule(schedule_id).trigger()
     emit({"id": run.id, "workflow": run.workflow, "version": run.version}) if session.as_json else click.echo(run.id)
-
-
-INSTANT = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"])
 
 
 @command("backfill", schedule)
