@@ -148,3 +148,23 @@ async def test_a_timer_service_is_killed(nats: EmbeddedNats) -> None:
                 with contextlib.suppress(ProcessLookupError):
                     process.kill()
                 await process.wait()
+
+
+async def test_the_server_is_killed() -> None:
+    """What was due while the server was away is made up for, in order, once each."""
+    async with EmbeddedNats() as server, region(server, "timer-server") as client, TimerService(client):
+        await note.schedule(client, Schedule.every(1, overlap="allow"), "x", id="steady")
+        await until_fired(client, "steady", 1)
+        await server.kill()
+        await asyncio.sleep(2.5)
+        await server.restart()
+        await until_fired(client, "steady", 6)
+        await client.schedule("steady").pause()
+        view = await client.schedule("steady").describe()
+        planned = [firing.planned_at.timestamp() for firing in view.recent]
+        assert planned == [planned[0] + step for step in range(len(planned))]
+        assert view.counts["missed"] == 0
+        for firing in view.recent:
+            assert firing.run_id is not None
+            assert await note.handle(client, firing.run_id).wait_for_completion(timeout=20) == "x"
+        assert len([run.id async for run in client.runs(workflow="note")]) == view.counts["fired"]
