@@ -59,6 +59,17 @@ def streams(subjects: Subjects, *, replicas: int = 1, storage: Storage = "file")
             replicas=replicas,
         ),
         StreamSpec(
+            name=subjects.schedules_stream,
+            subjects=(subjects.schedules_prefix + ">",),
+            history=1,
+            allow_direct=True,
+            allow_ttl=True,
+            allow_rollup=True,
+            dedupe_window=DEDUPE_WINDOW,
+            storage=storage,
+            replicas=replicas,
+        ),
+        StreamSpec(
             name=subjects.workers_stream,
             subjects=(subjects.workers_prefix + ">",),
             history=1,

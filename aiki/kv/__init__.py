@@ -1,5 +1,7 @@
-"""The run store: run states under compare-and-set."""
+"""The stores: states of actors under compare-and-set."""
 
-from aiki.kv.run_store import OPERATION_HEADER, STATE_HEADER, RunStore, StoredRun
+from aiki.kv.actor_store import OPERATION_HEADER, STATE_HEADER, ActorStore, StoredState
+from aiki.kv.run_store import RunStore
+from aiki.kv.schedule_store import ScheduleStore
 
-__all__ = ["OPERATION_HEADER", "STATE_HEADER", "RunStore", "StoredRun"]
+__all__ = ["OPERATION_HEADER", "STATE_HEADER", "ActorStore", "RunStore", "ScheduleStore", "StoredState"]

@@ -14,13 +14,15 @@ Duration = timedelta | float | int
 """A `timedelta`, or seconds."""
 
 
-def seconds(value: Duration, what: str, *, least: float = 0.0, most: float = LONGEST) -> float:
-    """A duration in seconds; `DefinitionError` when it is no number or not within `least` and `most` (about a hundred years)."""
+def seconds(
+    value: Duration, what: str, *, least: float = 0.0, most: float = LONGEST, error: type[DefinitionError] = DefinitionError
+) -> float:
+    """A duration in seconds; `error` when it is no number or not within `least` and `most` (about a hundred years)."""
     number = value.total_seconds() if isinstance(value, timedelta) else value
     if not _is_number(number) or not math.isfinite(number):
-        raise DefinitionError(f"{what} must be a timedelta or a number of seconds, not {value!r}", what=what)
+        raise error(f"{what} must be a timedelta or a number of seconds, not {value!r}", what=what)
     if not least <= number <= most:
-        raise DefinitionError(f"{what} must be between {least:g} and {most:g} seconds, not {number:g}", what=what)
+        raise error(f"{what} must be between {least:g} and {most:g} seconds, not {number:g}", what=what)
     return float(number)
 
 

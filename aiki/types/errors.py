@@ -2,13 +2,17 @@
 
     AikiError
     ├── DefinitionError            a task or workflow is declared wrongly (name, signature, payload type, duplicate)
-    │   └── InvalidName            a name that cannot be used, and why
+    │   ├── InvalidName            a name that cannot be used, and why
+    │   ├── InvalidSchedule        a schedule that is wrong or never fires
+    │   └── BackfillTooLarge       a backfill would start more runs than it may
     ├── PayloadError               a value does not fit its declared type, or cannot be encoded
     │   └── PayloadTooLarge        a value is larger than the limit
     ├── IdempotencyConflict        the same key was used with another payload
     ├── UnknownWorkflow            nobody serves that workflow or version
     ├── RunNotFound                there is no run with that id
     ├── RunEnded                   the run has ended: it takes no messages any more
+    ├── ScheduleNotFound           there is no schedule with that id
+    ├── ScheduleConflict           a schedule exists with other settings, or was changed by somebody else
     ├── RunError                   a run ended without a result
     │   ├── WorkflowFailed         its code raised
     │   ├── WorkflowCancelled      it was cancelled
@@ -40,11 +44,13 @@ from typing import Any, ClassVar
 
 __all__ = [
     "AikiError",
+    "BackfillTooLarge",
     "Conflict",
     "DefinitionError",
     "DurableLoopError",
     "IdempotencyConflict",
     "InvalidName",
+    "InvalidSchedule",
     "JetStreamDisabled",
     "NatsBinaryMissing",
     "NoResponders",
@@ -58,6 +64,8 @@ __all__ = [
     "RunEnded",
     "RunError",
     "RunNotFound",
+    "ScheduleConflict",
+    "ScheduleNotFound",
     "ServerTooOld",
     "StreamMissing",
     "TaskFailed",
@@ -109,6 +117,18 @@ class InvalidName(DefinitionError):
     code = "invalid_name"
 
 
+class InvalidSchedule(DefinitionError):
+    """A schedule is declared wrongly, or never fires. Field: `what` (which parameter)."""
+
+    code = "invalid_schedule"
+
+
+class BackfillTooLarge(DefinitionError):
+    """A backfill would start more runs than it may without being forced. Fields: `count` (`exact` or about), `limit`."""
+
+    code = "backfill_too_large"
+
+
 class PayloadError(AikiError):
     """A value does not fit its declared type, or cannot be encoded. Fields: `where`, `path`, `reason`."""
 
@@ -143,6 +163,18 @@ class RunEnded(AikiError):
     """The run has ended: it takes no messages any more. Fields: `run_id`, `state`."""
 
     code = "run_ended"
+
+
+class ScheduleNotFound(AikiError):
+    """There is no schedule with that id. Fields: `schedule_id`."""
+
+    code = "schedule_not_found"
+
+
+class ScheduleConflict(AikiError):
+    """A schedule exists already with other settings, or is not at the revision that the caller names. Fields: `schedule_id`, `revision`."""
+
+    code = "schedule_conflict"
 
 
 class RunError(AikiError):

@@ -5,7 +5,7 @@ import secrets
 import time
 from typing import NewType
 
-__all__ = ["RunId", "ScheduleId", "TaskId", "WorkerId", "is_run_id", "keyed_run_id", "new_run_id"]
+__all__ = ["RunId", "ScheduleId", "TaskId", "WorkerId", "is_run_id", "keyed_run_id", "new_run_id", "scheduled_run_id"]
 
 RunId = NewType("RunId", str)
 TaskId = NewType("TaskId", str)
@@ -39,3 +39,9 @@ def keyed_run_id(workflow: str, key: str) -> RunId:
     """The id of the run that `key` names: the same for every caller, so that a second start finds the first."""
     digest = hashlib.sha256(f"{workflow}\0{key}".encode()).digest()
     return RunId("k" + _base32(int.from_bytes(digest[:16], "big"), 25))
+
+
+def scheduled_run_id(schedule: str, born: str, kind: str, planned: float) -> RunId:
+    """The id of the run that a firing of a schedule starts: the same for everybody who decides that firing."""
+    digest = hashlib.sha256(f"{schedule}\0{born}\0{kind}\0{planned:.6f}".encode()).digest()
+    return RunId("s" + _base32(int.from_bytes(digest[:16], "big"), 25))

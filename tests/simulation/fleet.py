@@ -107,10 +107,10 @@ class Fleet:
         for _ in range(self.workers):
             await self.add()
 
-    async def add(self) -> Process:
-        """Start another worker process."""
+    async def add(self, kind: type[Process] = Process) -> Process:
+        """Start another process: a worker, unless another kind is given."""
         self._numbers += 1
-        process = Process(self, self._numbers)
+        process = kind(self, self._numbers)
         self.processes.append(process)
         token = _process.set(process)
         try:
@@ -124,7 +124,7 @@ class Fleet:
         self.processes.remove(process)
         process.kill()
         await asyncio.sleep(after)
-        await self.add()
+        await self.add(type(process))
 
     def began(self, task: str, context: TaskContext) -> None:
         """To be called by each body as it begins: a step that was recorded a while ago must not begin again."""

@@ -9,7 +9,7 @@ from uuid import uuid4
 import msgspec
 from pydantic import BaseModel
 
-from aiki.sdk import Client, Context, Retry, RunId, TaskContext, Worker, task, workflow
+from aiki.sdk import Client, Context, Retry, RunId, Schedule, ScheduleHandle, TaskContext, Worker, task, workflow
 from aiki.testing import Replayed, TestEnvironment, replay
 
 
@@ -125,6 +125,12 @@ async def outside() -> None:
 
         other = await invoice.enqueue(client, Order(id="1", amount=1))
         assert_type(await other.wait_for_completion(), int)
+
+        weekly = Schedule.cron("0 9 * * 1", timezone="America/New_York", overlap="skip", catch_up=timedelta(hours=1), jitter=timedelta(0))
+        assert_type(await order.schedule(client, weekly, Order(id="1", amount=1), id="weekly"), ScheduleHandle)
+        schedule = await invoice.schedule(client, Schedule.every(timedelta(minutes=15)), Order(id="1", amount=1), id="often")
+        assert_type(await schedule.update(payload=Order(id="2", amount=1), revision=1), int)
+        assert_type((await schedule.trigger()).id, RunId)
 
         worker = Worker(client, id="worker-1", queue="default", max_concurrent_workflow_runs=100, max_concurrent_tasks=100)
         worker.registry.add(order).add(invoice).add(charge).add(weigh)

@@ -7,16 +7,18 @@ import sys
 import pytest
 
 SURFACE = {
-    "aiki.sdk": """AikiError Client Context DefinitionError ErrorInfo IdempotencyConflict InvalidName NonDeterminismError PayloadError
-        PayloadTooLarge ResultTimeout Retry RetryAfter RunEnded RunHandle RunId RunNotFound RunStatus RunView Task TaskContext TaskFailed
-        TaskId TaskTimedOut Trigger UnknownWorkflow Worker WorkerId WorkerLost Workflow
-        WorkflowCancelled WorkflowFailed WorkflowStuck WorkflowTimedOut task
-        workflow""",
+    "aiki.sdk": """AikiError BackfillTooLarge Client Context DefinitionError ErrorInfo IdempotencyConflict InvalidName
+        InvalidSchedule NonDeterminismError PayloadError PayloadTooLarge ResultTimeout Retry RetryAfter RunEnded RunHandle RunId
+        RunNotFound RunStatus RunView Schedule ScheduleConflict ScheduleHandle ScheduleId ScheduleNotFound ScheduleView Task
+        TaskContext TaskFailed TaskId TaskTimedOut Trigger UnknownWorkflow Worker WorkerId WorkerLost Workflow
+        WorkflowCancelled WorkflowFailed WorkflowStuck WorkflowTimedOut task workflow""",
     "aiki.task": "Retry RetryAfter Task TaskContext task",
-    "aiki.client": "AttemptView Client OnConflict RunHandle RunHistory RunStatus RunView StepView",
+    "aiki.client": """AttemptView Client FiringView OnConflict RunHandle RunHistory RunStatus RunView ScheduleHandle ScheduleView
+        StepView""",
     "aiki.workflow": "Context Replayed Workflow replay workflow",
     "aiki.worker": "Registry Worker",
     "aiki.testing": "Call NothingWillHappen PlannedCrash Replayed RunHistory Stub TestEnvironment replay",
+    "aiki.services.timer": "TimerService",
 }
 
 
@@ -29,6 +31,16 @@ def test_public_names(module: str) -> None:
 
 def test_importing_the_sdk_is_light() -> None:
     """What costs start-up time stays out until it is used."""
-    heavy = ("nats", "pydantic", "opentelemetry.trace", "rich", "click", "uvloop", "aiki.transport.jetstream", "aiki.transport.memory")
+    heavy = (
+        "nats",
+        "pydantic",
+        "opentelemetry.trace",
+        "rich",
+        "click",
+        "uvloop",
+        "croniter",
+        "aiki.transport.jetstream",
+        "aiki.transport.memory",
+    )
     code = f"import sys, aiki.sdk; print([name for name in {heavy!r} if name in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"

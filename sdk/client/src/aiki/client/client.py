@@ -12,6 +12,8 @@ from aiki import telemetry
 from aiki.actors import history, roster
 from aiki.client.ends import Ends
 from aiki.client.handle import UNKNOWN, RunHandle
+from aiki.client.schedule_views import ScheduleView
+from aiki.client.schedules import ScheduleHandle, Schedules
 from aiki.client.served import find_served
 from aiki.client.views import RunStatus, queued_status, run_status
 from aiki.clock import Clock, SystemClock
@@ -80,6 +82,19 @@ class Client:
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         await self.close()
+
+    # -- schedules
+
+    def schedule(self, id: str) -> ScheduleHandle:
+        """A handle of a schedule that exists already, by id alone: payloads are plain JSON values."""
+        from aiki.schema import schema_for
+
+        return ScheduleHandle(self, id, schema_for(Any, "payload"))
+
+    async def schedules(self) -> AsyncIterator[ScheduleView]:
+        """All schedules, by id."""
+        async for view in Schedules(self).all():
+            yield view
 
     # -- starting
 
@@ -265,6 +280,12 @@ class Client:
         else:
             name, version = found[0].workflow, found[0].version
         return RunHandle(self, RunId(run_id), name, version, schema_for(Any, "result"))
+
+    def run(self, run_id: str, workflow: str, version: str) -> RunHandle[Any]:
+        """A handle of a run whose workflow is known."""
+        from aiki.schema import schema_for
+
+        return RunHandle(self, RunId(run_id), workflow, version, schema_for(Any, "result"))
 
     async def _find_start(self, run_id: str) -> Start | None:
         if not is_run_id(run_id):

@@ -29,10 +29,11 @@ DEFAULT_PORT = 4222
 @click.option("--port", type=click.IntRange(0, 65535), default=DEFAULT_PORT, show_default=True, help="The NATS server's; 0: a free one.")
 @with_log_level
 async def dev(session: Session, modules: tuple[str, ...], store: Path | None, port: int, log_level: str) -> None:
-    """Start NATS with its streams and a worker for MODULE, in one process, until Ctrl-C. Without a MODULE: only NATS."""
+    """Start NATS with its streams, a timer service and a worker for MODULE, in one process, until Ctrl-C. Without a MODULE: no worker."""
     from aiki import actors
     from aiki.cli.target import collect
     from aiki.client import Client
+    from aiki.services.timer import TimerService
     from aiki.transport.embedded import EmbeddedNats
     from aiki.worker import Registry, Worker
 
@@ -45,13 +46,14 @@ async def dev(session: Session, modules: tuple[str, ...], store: Path | None, po
             await actors.init(client.transport, region=session.region)
             worker = Worker(client)
             worker.registry = registry
-            if modules:
-                await worker.start()
-            _announce(session, server.url, store, registry)
-            await stopped.wait()
-            if not session.as_json:
-                click.echo("stopping", err=True)
-            await worker.stop()
+            async with TimerService(client):
+                if modules:
+                    await worker.start()
+                _announce(session, server.url, store, registry)
+                await stopped.wait()
+                if not session.as_json:
+                    click.echo("stopping", err=True)
+                await worker.stop()
 
 
 def _check_free(port: int) -> None:

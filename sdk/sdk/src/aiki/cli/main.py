@@ -7,6 +7,8 @@ from aiki.cli.doctor import doctor
 from aiki.cli.init import init
 from aiki.cli.replay import replay
 from aiki.cli.run import run
+from aiki.cli.schedule import schedule
+from aiki.cli.timer import timer
 from aiki.cli.worker import worker
 
 __all__ = ["cli", "main"]
@@ -18,7 +20,7 @@ def cli() -> None:
     """Durable workflows on NATS JetStream."""
 
 
-for _command in (dev, worker, run, replay, init, doctor):
+for _command in (dev, worker, timer, run, schedule, replay, init, doctor):
     cli.add_command(_command)
 
 

@@ -1,18 +1,23 @@
 """Everything that users write with: `from aiki.sdk import task, workflow, Client, Worker`."""
 
-from aiki.client import Client, RunHandle, RunStatus, RunView
+from aiki.client import Client, RunHandle, RunStatus, RunView, ScheduleHandle, ScheduleView
+from aiki.schedules import Schedule
 from aiki.task import Retry, RetryAfter, Task, TaskContext, task
 from aiki.types.errors import (
     AikiError,
+    BackfillTooLarge,
     DefinitionError,
     IdempotencyConflict,
     InvalidName,
+    InvalidSchedule,
     NonDeterminismError,
     PayloadError,
     PayloadTooLarge,
     ResultTimeout,
     RunEnded,
     RunNotFound,
+    ScheduleConflict,
+    ScheduleNotFound,
     TaskFailed,
     TaskTimedOut,
     UnknownWorkflow,
@@ -23,19 +28,21 @@ from aiki.types.errors import (
     WorkflowTimedOut,
 )
 from aiki.types.failure import ErrorInfo
-from aiki.types.identifiers import RunId, TaskId, WorkerId
+from aiki.types.identifiers import RunId, ScheduleId, TaskId, WorkerId
 from aiki.types.trigger import Trigger
 from aiki.worker import Worker
 from aiki.workflow import Context, Workflow, workflow
 
 __all__ = [
     "AikiError",
+    "BackfillTooLarge",
     "Client",
     "Context",
     "DefinitionError",
     "ErrorInfo",
     "IdempotencyConflict",
     "InvalidName",
+    "InvalidSchedule",
     "NonDeterminismError",
     "PayloadError",
     "PayloadTooLarge",
@@ -48,6 +55,12 @@ __all__ = [
     "RunNotFound",
     "RunStatus",
     "RunView",
+    "Schedule",
+    "ScheduleConflict",
+    "ScheduleHandle",
+    "ScheduleId",
+    "ScheduleNotFound",
+    "ScheduleView",
     "Task",
     "TaskContext",
     "TaskFailed",

@@ -4,8 +4,10 @@ import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, Generic, TypeVar, overload
 
-from aiki.client import Client, OnConflict, RunHandle
+from aiki.client import Client, OnConflict, RunHandle, ScheduleHandle
+from aiki.client.schedules import Schedules
 from aiki.journal import RunMachine
+from aiki.schedules import Schedule
 from aiki.schema import Schema, read_signature
 from aiki.types.duration import Duration, seconds
 from aiki.types.errors import DefinitionError
@@ -110,6 +112,33 @@ class Workflow(Generic[Input, Output]):
         return await client.start_run(
             self.name, self.version, data, self._signature.result, idempotency_key=idempotency_key, on_conflict=on_conflict, trigger=trigger
         )
+
+    @overload
+    async def schedule(
+        self: "Workflow[None, Output]",
+        client: Client,
+        schedule: Schedule,
+        payload: None = None,
+        *,
+        id: str,
+        on_conflict: OnConflict = "error",
+    ) -> ScheduleHandle: ...
+    @overload
+    async def schedule(
+        self, client: Client, schedule: Schedule, payload: Input, *, id: str, on_conflict: OnConflict = "error"
+    ) -> ScheduleHandle: ...
+
+    async def schedule(
+        self, client: Client, schedule: Schedule, payload: Any = None, *, id: str, on_conflict: OnConflict = "error"
+    ) -> ScheduleHandle:
+        """Start runs with this payload by a schedule: `Schedule.cron(…)` or `Schedule.every(…)`. A timer service must run: `aiki timer`.
+
+        The same `id` finds the same schedule. With other settings or another payload that is a `ScheduleConflict`, unless
+        `on_conflict="return_existing"`. Raises `InvalidSchedule` and `PayloadError` before anything is stored.
+        """
+        data = self._signature.payload.encode(payload, self._input)
+        await Schedules(client).create(id, schedule, self.name, self.version, data, on_conflict=on_conflict)
+        return ScheduleHandle(client, id, self._signature.payload, self._input)
 
     def handle(self, client: Client, run_id: str) -> RunHandle[Output]:
         """A handle of a run that exists already."""

@@ -1,0 +1,91 @@
+"""A schedule's state: one value in the store, changed only by compare-and-set.
+
+MessagePack arrays: fields may be appended with a default, never moved or removed. Instants are seconds since the epoch.
+"""
+
+from typing import Literal
+
+import msgspec
+
+from aiki.schedules.schedule import Schedule
+
+__all__ = ["Backfill", "Counts", "Firing", "OutStart", "Outcome", "ScheduleState", "SetAlarm", "decode_schedule", "encode_schedule"]
+
+Outcome = Literal["fired", "triggered", "backfilled", "skipped", "missed", "overlapping", "buffered"]
+
+
+class Firing(msgspec.Struct, frozen=True, array_like=True):
+    """What became of a firing: `planned` for one instant, decided `at` another; `run_id` when it started a run, else the reason."""
+
+    planned: float
+    at: float
+    outcome: Outcome
+    run_id: str | None = None
+    reason: str = ""
+
+
+class Counts(msgspec.Struct, array_like=True):
+    """How many firings had which outcome. `fired` are the planned ones: `max_firings` bounds them."""
+
+    fired: int = 0
+    triggered: int = 0
+    backfilled: int = 0
+    skipped: int = 0
+    missed: int = 0
+    overlapping: int = 0
+
+
+class Backfill(msgspec.Struct, frozen=True, array_like=True):
+    """A period whose firings are being made up for: what is left of it. `nonce` tells its runs from those of other backfills."""
+
+    nonce: str
+    since: float
+    until: float
+
+
+class OutStart(msgspec.Struct, frozen=True, array_like=True, tag="start"):
+    """Owed: the start of a run."""
+
+    run_id: str
+    planned: float
+    at: float
+
+
+class SetAlarm(msgspec.Struct, frozen=True, array_like=True, tag="alarm"):
+    """Owed: an alarm."""
+
+    serial: int
+    due: float
+
+
+class ScheduleState(msgspec.Struct, array_like=True):
+    """All of a schedule. `born` tells a schedule from an earlier one with the same id; `revision` counts what users changed."""
+
+    id: str
+    born: str
+    schedule: Schedule
+    workflow: str
+    version: str
+    payload: bytes
+    payload_hash: bytes
+    created_at: float
+    revision: int = 1
+    serial: int = 0
+    paused: bool = False
+    pause_reason: str = ""
+    planned: float | None = None
+    """The next firing's instant; None when there is none any more."""
+    alarm: SetAlarm | None = None
+    counts: Counts = msgspec.field(default_factory=Counts)
+    recent: list[Firing] = []
+    running: list[str] = []
+    """Runs that may be going on, where that matters for overlap."""
+    buffered: float | None = None
+    backfills: list[Backfill] = []
+    outbox: list[OutStart | SetAlarm] = []
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(ScheduleState)
+encode_schedule = _encoder.encode
+decode_schedule = _decoder.decode

@@ -1,0 +1,200 @@
+"""What a schedule does about a firing: catch-up, overlap, bounds, pauses, backfills. No I/O, and time is a number."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aiki.schedules import OutStart, Schedule, ScheduleState, SetAlarm, decode_schedule, encode_schedule, following, machine
+
+BEGIN = 1_000_000.0
+
+
+def schedule(rule: Schedule) -> ScheduleState:
+    return ScheduleState("s", "born", rule, "w", "1", b"null", b"", BEGIN, planned=following(rule, BEGIN))
+
+
+def sent(state: ScheduleState) -> list[str]:
+    """The outbox is sent: the runs that it starts."""
+    runs = [entry.run_id for entry in state.outbox if isinstance(entry, OutStart)]
+    state.outbox = []
+    return runs
+
+
+def outcomes(state: ScheduleState) -> list[str]:
+    return [firing.outcome for firing in state.recent]
+
+
+def test_what_is_due_starts_and_the_next_alarm_is_set() -> None:
+    state = schedule(Schedule.every(10))
+    machine.advance(state, BEGIN)
+    assert state.outbox == [SetAlarm(1, BEGIN + 10)]
+    sent(state)
+    before = encode_schedule(state)
+    machine.advance(state, BEGIN + 9.9)
+    assert encode_schedule(state) == before
+    machine.advance(state, BEGIN + 10)
+    assert [type(entry) for entry in state.outbox] == [OutStart, SetAlarm]
+    assert state.outbox[1] == SetAlarm(2, BEGIN + 20)
+
+
+def test_who_decides_does_not_matter() -> None:
+    one, other = schedule(Schedule.every(10)), schedule(Schedule.every(10))
+    machine.advance(one, BEGIN + 10)
+    machine.advance(other, BEGIN + 12)
+    assert sent(one) == sent(other)
+
+
+def test_too_late_is_missed_and_the_rest_is_caught_up() -> None:
+    state = schedule(Schedule.every(10, catch_up=25, overlap="allow"))
+    machine.advance(state, BEGIN + 65)
+    assert (state.counts.missed, state.counts.fired) == (3, 3)
+    assert outcomes(state) == ["missed"] * 3 + ["fired"] * 3
+    assert state.recent[0].reason == "55 s late; the catch-up window is 25 s"
+    assert state.alarm == SetAlarm(1, BEGIN + 70)
+
+
+def test_overlapping_firings_are_skipped() -> None:
+    state = schedule(Schedule.every(10))
+    machine.advance(state, BEGIN + 10)
+    (run,) = sent(state)
+    machine.advance(state, BEGIN + 20)
+    assert sent(state) == []
+    assert (state.counts.overlapping, state.recent[-1].reason) == (1, f"run {run} goes on")
+    machine.end_run(state, run)
+    machine.advance(state, BEGIN + 30)
+    assert len(sent(state)) == 1
+
+
+def test_one_firing_is_buffered() -> None:
+    state = schedule(Schedule.every(10, overlap="buffer_one"))
+    machine.advance(state, BEGIN + 10)
+    (run,) = sent(state)
+    machine.advance(state, BEGIN + 30)
+    assert sent(state) == []
+    assert outcomes(state) == ["fired", "buffered", "overlapping"]
+    machine.end_run(state, run)
+    machine.advance(state, BEGIN + 31)
+    assert len(sent(state)) == 1
+    assert (state.recent[-1].planned, state.counts.fired, state.buffered) == (BEGIN + 20, 2, None)
+
+
+def test_allowed_runs_go_beside_each_other() -> None:
+    state = schedule(Schedule.every(10, overlap="allow"))
+    machine.advance(state, BEGIN + 30)
+    assert len(set(sent(state))) == 3
+    assert state.running == []
+
+
+def test_a_maximum_of_firings() -> None:
+    state = schedule(Schedule.every(10, overlap="allow", max_firings=2))
+    machine.advance(state, BEGIN + 100)
+    assert (state.counts.fired, state.planned, state.alarm) == (2, None, None)
+    machine.update(state, BEGIN + 100, schedule=Schedule.every(10, overlap="allow", max_firings=3))
+    machine.advance(state, BEGIN + 200)
+    assert (state.counts.fired, state.planned) == (3, None)
+
+
+def test_the_end() -> None:
+    state = schedule(Schedule.every(10, overlap="allow", end=datetime.fromtimestamp(BEGIN + 25, UTC)))
+    machine.advance(state, BEGIN + 100)
+    assert (state.counts.fired, state.planned, state.alarm) == (2, None, None)
+
+
+def test_a_pause_skips_and_says_so() -> None:
+    state = schedule(Schedule.every(10))
+    machine.advance(state, BEGIN)
+    machine.pause(state, "holidays")
+    machine.ring(state, 1)
+    machine.advance(state, BEGIN + 35)
+    assert state.counts.fired == 0
+    sent(state)
+    machine.resume(state, BEGIN + 35)
+    machine.advance(state, BEGIN + 35)
+    assert (state.counts.skipped, state.recent[-1].reason) == (3, "paused: holidays (3 firings from here)")
+    assert state.outbox == [SetAlarm(2, BEGIN + 40)]
+    assert state.revision == 3
+
+
+def test_a_trigger_starts_one_run_per_nonce_also_in_a_pause() -> None:
+    state = schedule(Schedule.every(10))
+    machine.pause(state, "")
+    run = machine.trigger(state, BEGIN + 1, "nonce")
+    assert machine.trigger(state, BEGIN + 2, "nonce") == run
+    assert sent(state) == [run]
+    assert state.counts.triggered == 1
+
+
+def test_an_update_forgets_what_the_old_schedule_had_planned() -> None:
+    state = schedule(Schedule.every(10))
+    machine.advance(state, BEGIN)
+    machine.update(state, BEGIN + 5, schedule=Schedule.every(7, anchor=datetime.fromtimestamp(BEGIN, UTC)), payload=b"1", payload_hash=b"h")
+    machine.advance(state, BEGIN + 5)
+    assert (state.planned, state.payload, state.revision) == (BEGIN + 7, b"1", 2)
+    machine.advance(state, BEGIN + 7)
+    assert state.counts.fired == 1
+
+
+def test_a_backfill_goes_in_parts() -> None:
+    state = schedule(Schedule.every(10))
+    machine.backfill(state, 0.0, 1199.0, "nonce")
+    runs = []
+    for number in (50, 50, 20):
+        machine.advance(state, BEGIN)
+        runs += (some := sent(state))
+        assert len(some) == number
+    assert len(set(runs)) == state.counts.backfilled == 120
+    assert state.backfills == []
+    assert state.running == []
+
+
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("advance"), st.floats(0, 200)),
+        st.tuples(st.just("end"), st.integers(0, 3)),
+        st.tuples(st.just("pause"), st.none()),
+        st.tuples(st.just("resume"), st.none()),
+    ),
+    max_size=40,
+)
+RULES = st.builds(
+    Schedule.every,
+    st.sampled_from([1, 7, 60]),
+    overlap=st.sampled_from(["skip", "buffer_one", "allow"]),
+    jitter=st.sampled_from([0, 5]),
+    catch_up=st.sampled_from([0, 30, 3600]),
+    max_firings=st.none() | st.integers(1, 5),
+)
+
+
+@settings(deadline=None)
+@given(RULES, STEPS)
+def test_every_planned_instant_has_one_outcome(rule: Schedule, steps: list[tuple[str, Any]]) -> None:
+    state, now = schedule(rule), BEGIN
+    started: list[str] = []
+    for step, argument in steps:
+        state = decode_schedule(encode_schedule(state))
+        if step == "advance":
+            now += argument
+        elif step == "end" and len(state.running) > argument:
+            machine.end_run(state, state.running[argument])
+        elif step == "pause":
+            machine.pause(state, "")
+        elif step == "resume":
+            machine.resume(state, now)
+        machine.advance(state, now)
+        started += sent(state)
+        again = decode_schedule(encode_schedule(state))
+        machine.advance(again, now)
+        assert encode_schedule(again) == encode_schedule(state)
+        assert len(started) == len(set(started)) == state.counts.fired
+        assert len(state.running) <= (0 if rule.overlap == "allow" else 1)
+        assert rule.max_firings is None or state.counts.fired <= rule.max_firings
+        decided = state.counts.fired + state.counts.missed + state.counts.overlapping + state.counts.skipped + (state.buffered is not None)
+        if state.planned is not None:
+            assert rule.interval is not None
+            assert BEGIN // rule.interval + 1 + decided == round(state.planned / rule.interval)
+        if state.planned is not None and not state.paused:
+            assert state.alarm is not None
+            assert state.alarm.due > now
