@@ -42,7 +42,6 @@ LOOK_AFTER = 30.0
 """Seconds after which the timer service looks at a schedule whose change it was not told of."""
 BACKFILL_LIMIT = 1000
 """Runs that a backfill starts without being forced."""
-PATIENCE = 0.05
 
 
 class Schedules:
