@@ -25,7 +25,7 @@ from tests.simulation.programs import Node, code_of, programs
 from tests.unit.journal.rig import Rig
 
 SHORT = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
-LONG = settings(max_examples=20_000, deadline=None, suppress_health_check=list(HealthCheck))
+LONG = settings(max_examples=4_000, deadline=None, suppress_health_check=list(HealthCheck))
 PROFILE = LONG if os.environ.get("HYPOTHESIS_PROFILE") == "long" else SHORT
 
 MAX_TURNS = 200

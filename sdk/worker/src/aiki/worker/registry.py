@@ -15,9 +15,16 @@ class Registry:
     def __init__(self) -> None:
         self.workflows: dict[tuple[str, str], Workflow[Any, Any]] = {}
         self.tasks: dict[str, Task[Any, Any, ..., Any]] = {}
+        self._closed = False
+
+    def close(self) -> None:
+        """The worker has started: what is added now would not be served."""
+        self._closed = True
 
     def add(self, definition: Workflow[Any, Any] | Task[Any, Any, ..., Any]) -> Self:
         """Serve a workflow's version or a task. Another one of that name is a `DefinitionError`; the same one again is not."""
+        if self._closed:
+            raise DefinitionError(f"{definition!r} comes too late: the worker has started. Add everything before.", where="registry")
         if isinstance(definition, Workflow):
             key = (definition.name, definition.version)
             if self.workflows.setdefault(key, definition) is not definition:

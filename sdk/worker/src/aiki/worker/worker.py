@@ -80,6 +80,7 @@ class Worker:
         if not self.registry.workflows and not self.registry.tasks:
             raise DefinitionError(f"worker {self.id!r} has nothing to serve: worker.registry.add(…) first", where="worker")
         self._state = "started"
+        self.registry.close()
         try:
             await self._host.start(list(self.registry.workflows.values()))
             slots = asyncio.Semaphore(self._max_tasks)
