@@ -183,8 +183,12 @@ def test_every_planned_instant_has_one_outcome(rule: Schedule, steps: list[tuple
             machine.pause(state, "")
         elif step == "resume":
             machine.resume(state, now)
-        machine.advance(state, now)
-        started += sent(state)
+        for _ in range(20):  # one commit takes a limited number of firings
+            before = encode_schedule(state)
+            machine.advance(state, now)
+            started += sent(state)
+            if encode_schedule(state) == before:
+                break
         again = decode_schedule(encode_schedule(state))
         machine.advance(again, now)
         assert encode_schedule(again) == encode_schedule(state)
