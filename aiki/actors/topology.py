@@ -21,64 +21,43 @@ ESSENTIAL = ("retention", "history", "allow_ttl", "allow_schedules", "republish"
 
 def streams(subjects: Subjects, *, replicas: int = 1, storage: Storage = "file") -> tuple[StreamSpec, ...]:
     """What the region needs."""
+
+    def bucket(name: str, prefix: str, republish: tuple[str, str, bool] | None = None) -> StreamSpec:
+        # No markers of what has expired: with one, a run could not be created anew under its key.
+        return StreamSpec(
+            name=name,
+            subjects=(prefix + ">",),
+            history=1,
+            allow_direct=True,
+            allow_ttl=True,
+            allow_rollup=True,
+            republish=republish,
+            dedupe_window=DEDUPE_WINDOW,
+            storage=storage,
+            replicas=replicas,
+        )
+
+    def work_queue(name: str, *prefixes: str) -> StreamSpec:
+        return StreamSpec(
+            name=name,
+            subjects=tuple(prefix + ">" for prefix in prefixes),
+            retention="workqueue",
+            allow_direct=True,
+            allow_ttl=True,
+            allow_schedules=True,
+            dedupe_window=DEDUPE_WINDOW,
+            storage=storage,
+            replicas=replicas,
+        )
+
+    # Each commit of a run also goes to a core subject: watchers need neither a consumer nor polling.
+    live = (subjects.runs_prefix + "*", subjects.live_prefix + "{{wildcard(1)}}", False)
     return (
-        StreamSpec(
-            name=subjects.runs_stream,
-            subjects=(subjects.runs_prefix + ">",),
-            history=1,
-            allow_direct=True,
-            allow_ttl=True,
-            allow_rollup=True,
-            # No markers of expired runs: with one, a run could not be created anew under its key.
-            # Each commit also goes to a core subject: watchers need neither a consumer nor polling.
-            republish=(subjects.runs_prefix + "*", subjects.live_prefix + "{{wildcard(1)}}", False),
-            dedupe_window=DEDUPE_WINDOW,
-            storage=storage,
-            replicas=replicas,
-        ),
-        StreamSpec(
-            name=subjects.mail_stream,
-            subjects=(subjects.mail_prefix + ">", subjects.timer_prefix + ">"),
-            retention="workqueue",
-            allow_direct=True,
-            allow_ttl=True,
-            allow_schedules=True,
-            dedupe_window=DEDUPE_WINDOW,
-            storage=storage,
-            replicas=replicas,
-        ),
-        StreamSpec(
-            name=subjects.task_stream,
-            subjects=(subjects.task_prefix + ">", subjects.delay_prefix + ">"),
-            retention="workqueue",
-            allow_direct=True,
-            allow_ttl=True,
-            allow_schedules=True,
-            dedupe_window=DEDUPE_WINDOW,
-            storage=storage,
-            replicas=replicas,
-        ),
-        StreamSpec(
-            name=subjects.schedules_stream,
-            subjects=(subjects.schedules_prefix + ">",),
-            history=1,
-            allow_direct=True,
-            allow_ttl=True,
-            allow_rollup=True,
-            dedupe_window=DEDUPE_WINDOW,
-            storage=storage,
-            replicas=replicas,
-        ),
-        StreamSpec(
-            name=subjects.workers_stream,
-            subjects=(subjects.workers_prefix + ">",),
-            history=1,
-            allow_direct=True,
-            allow_ttl=True,
-            allow_rollup=True,
-            storage=storage,
-            replicas=replicas,
-        ),
+        bucket(subjects.runs_stream, subjects.runs_prefix, live),
+        work_queue(subjects.mail_stream, subjects.mail_prefix, subjects.timer_prefix),
+        work_queue(subjects.task_stream, subjects.task_prefix, subjects.delay_prefix),
+        bucket(subjects.schedules_stream, subjects.schedules_prefix),
+        bucket(subjects.workers_stream, subjects.workers_prefix),
     )
 
 

@@ -7,12 +7,14 @@ is sent under the same message id and the same run id. Whoever loses the compare
 
 import asyncio
 import secrets
+from functools import partial
 
 from aiki.client import Client
 from aiki.kv import ScheduleStore, StoredState
 from aiki.schedules import OutStart, ScheduleState, SetAlarm, decode_schedule, encode_schedule, machine
 from aiki.transport.port import Ack
-from aiki.types.errors import Conflict, OutcomeUnknown
+from aiki.transport.surely import surely
+from aiki.types.errors import Conflict
 from aiki.types.messages import Ended, Mail, Start, Wake, encode
 from aiki.types.names import to_token
 from aiki.types.states import is_final
@@ -21,7 +23,6 @@ __all__ = ["AHEAD", "Turn"]
 
 AHEAD = 0.25
 """Seconds by which alarms are set early: the server is late by up to so much. A message that comes early waits here."""
-RETRY_FIRST = 0.05
 
 
 class Turn:
@@ -79,17 +80,7 @@ class Turn:
         return await self._store.commit(key, value, revision, state="schedule", operation=secrets.token_hex(8))
 
     async def _send(self, state: ScheduleState) -> None:
-        owed = list(state.outbox)
-        while owed:
-            answers = [(entry, self._publish(state, entry)) for entry in owed]
-            owed = []
-            for entry, answer in answers:
-                try:
-                    await answer
-                except OutcomeUnknown:
-                    owed.append(entry)
-            if owed:
-                await asyncio.sleep(RETRY_FIRST)
+        await asyncio.gather(*(surely(partial(self._publish, state, entry)) for entry in state.outbox))
 
     def _publish(self, state: ScheduleState, entry: OutStart | SetAlarm) -> "asyncio.Future[Ack]":
         mailbox = self._subjects.schedule_mail + to_token(state.id)
