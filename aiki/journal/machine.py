@@ -6,26 +6,22 @@
 holds what must be committed (`dirty` tells whether anything must), its outbox included, and `take_local` names the steps that the host is
 to run itself.
 
-Replay is content-addressed. A step's address is its name with the hash of its input (or its idempotency key); the n-th call with an address
-takes the n-th ordinal. Recorded outcomes are resolved in the order in which they were recorded, and the loop is drained after each, so
-races inside the code end as they did. An outcome whose step has not been issued when its turn comes waits until the code issues it:
-reordered code replays as well.
+How recorded steps are replayed stands in `aiki.journal.steps`.
 """
 
 import asyncio
-import heapq
 import random
 from collections.abc import Callable, Coroutine, Sequence
 from hashlib import blake2b
 from typing import Any
 
 from aiki.journal.loop import DeterministicLoop
-from aiki.journal.operation import Body, Operation, Outcome, StepId, StepOptions, keyed_address
+from aiki.journal.operation import Body, Operation, Outcome, StepId, StepOptions
+from aiki.journal.record import Record
 from aiki.journal.state import (
     Alarm,
     Entry,
     OutAlarm,
-    OutDispatch,
     PendingStep,
     RecordedStep,
     Retried,
@@ -33,12 +29,11 @@ from aiki.journal.state import (
     StepKind,
     Tick,
     Woken,
-    encode_entry,
 )
-from aiki.schema import content_hash
-from aiki.types.errors import IdempotencyConflict, NonDeterminismError, WorkflowStuck, WorkflowTimedOut
+from aiki.journal.steps import Steps
+from aiki.types.errors import NonDeterminismError, WorkflowStuck, WorkflowTimedOut
 from aiki.types.failure import ErrorInfo
-from aiki.types.messages import Ended, EndSleep, Mail, Resume, Start, StepFailedOnce, StepResult, Wake, kept_attempts
+from aiki.types.messages import Ended, EndSleep, Mail, Resume, Start, StepFailedOnce, StepResult, Wake
 from aiki.types.retry import Retry
 from aiki.types.states import State, is_final
 
@@ -62,7 +57,7 @@ class RunMachine:
         deadline: float | None = None,
     ) -> None:
         self.state = state
-        self.dirty = False
+        self._record = Record(state)
         self.replaying = False
         self.restart = False
         """The code is to begin anew: commit, and make a new machine from the state."""
@@ -75,18 +70,18 @@ class RunMachine:
         self._timeout = timeout
         self._last_instant = None if deadline is None else state.started_at + deadline
         self._main: asyncio.Task[bytes] | None = None
-        self._ordinals: dict[str, int] = {}
-        self._operations: dict[StepId, Operation] = {}
-        self._pending: dict[StepId, PendingStep] = {(step.address, step.ordinal): step for step in state.pending}
-        self._unconsumed: dict[StepId, tuple[int, RecordedStep]] = {}
-        self._optional = 0
-        """How many of the unconsumed belong to earlier attempts of the workflow, which later code need not take up."""
-        self._optional_before = 0
+        self._steps = Steps(self._record, self.loop)
         self._woken_by = {entry.id for entry in history if isinstance(entry, Woken)}
-        self._late: list[tuple[int, StepId]] = []
-        self._new: list[Operation] = []
-        self._local: list[Operation] = []
         self._evicted = False
+
+    @property
+    def dirty(self) -> bool:
+        """Whether there is something to commit."""
+        return self._record.dirty
+
+    @dirty.setter
+    def dirty(self, value: bool) -> None:
+        self._record.dirty = value
 
     # -- turns
 
@@ -106,7 +101,7 @@ class RunMachine:
             if self.state.retry_at is None:
                 self._settle(self._instant(now))
             else:
-                self._hold_new()
+                self._steps.hold_new()
         except WorkflowStuck as error:
             self._end_attempt(error, self._instant(now))
 
@@ -120,9 +115,9 @@ class RunMachine:
             return
         match message:
             case StepResult():
-                self._record(message, now)
+                self._take_result(message, now)
             case StepFailedOnce():
-                self._postpone(message, now)
+                self._steps.postpone(message, now)
             case Wake():
                 self._wake(message, now)
             case EndSleep():
@@ -142,14 +137,10 @@ class RunMachine:
             if self.state.retry_at <= now:
                 self._begin_again(now)
             return
-        for pending in self._pending.values():
-            if pending.due is not None and pending.due <= now and pending.kind == "local":
-                pending.due = None
-                if (operation := self._operations.get((pending.address, pending.ordinal))) is not None:
-                    self._local.append(operation)
+        self._steps.begin_due(now)
         timer = self.loop.next_timer()
         if timer is not None and timer <= now:
-            self._append(Tick(now))
+            self._record.append(Tick(now))
             self._guarded(lambda: self.loop.advance(now), now)
 
     def fail(self, error: Exception, now: float) -> None:
@@ -170,41 +161,36 @@ class RunMachine:
         timer = self.loop.next_timer()
         if limit is not None and (timer is None or limit < timer):
             timer = limit
-        for pending in self._pending.values():
-            if pending.due is not None and pending.kind == "local" and (timer is None or pending.due < timer):
-                timer = pending.due
-        return timer
+        due = self._steps.next_due()
+        return due if timer is None or (due is not None and due < timer) else timer
 
     def arm(self) -> None:
         """Owe an alarm for the next deadline, unless one that comes by then is set already."""
         due = self.deadline()
         if due is None or any(alarm.due <= due for alarm in self.state.alarms):
             return
-        serial = self._next_serial()
+        serial = self._record.next_serial()
         self.state.alarms.append(Alarm(serial, due))
-        self.state.outbox.append(OutAlarm(serial, due))
-        self.dirty = True
+        self._record.owe(OutAlarm(serial, due))
 
     def take_local(self) -> list[Operation]:
         """The local steps that are to begin now; each is handed out once, unless its outcome has come meanwhile."""
-        ready, self._local = [operation for operation in self._local if operation.id in self._pending], []
-        return ready
+        return self._steps.take_local()
 
     def pending(self, id: StepId) -> PendingStep | None:
         """A step that has no outcome yet."""
-        return self._pending.get(id)
+        return self._steps.pending(id)
 
     @property
     def issued(self) -> set[StepId]:
         """All steps that this attempt's code has called so far. Code that is deterministic calls the same ones at each replay."""
-        ordinals = {(address, number) for address, count in self._ordinals.items() for number in range(count)}
-        return ordinals | self._operations.keys()
+        return self._steps.issued
 
     def snapshot(self, now: float) -> RunState:
         """The state to commit."""
         state = self.state
         state.updated_at = self._instant(now)
-        state.pending = list(self._pending.values())
+        state.pending = list(self._steps.outstanding)
         if not is_final(state.status):
             state.status = self._status()
         return state
@@ -213,8 +199,7 @@ class RunMachine:
         """Abandon the code. The state stays what it is."""
         self._evicted = True
         self.loop.dispose()
-        self._operations.clear()
-        self._local.clear()
+        self._steps.forget()
 
     # -- called by workflow code, through its context
 
@@ -224,36 +209,7 @@ class RunMachine:
         """Issue a step; the future has its outcome once that is recorded. `content` is the hash of the canonical input."""
         if self._evicted:
             return self.loop.create_future()  # raises RunEvicted
-        if options.key is None:
-            address = f"{name}:{content}"
-            ordinal = self._ordinals.get(address, 0)
-            self._ordinals[address] = ordinal + 1
-        else:
-            address, ordinal = keyed_address(name, options.key), 0
-        future: asyncio.Future[Outcome] = self.loop.create_future()
-        id = (address, ordinal)
-        operation = self._operations.get(id)
-        if operation is not None:  # the same idempotency key again: one step, shared
-            self._check_same(operation.input, input, name, options.key)
-            if operation.outcome is not None:
-                future.set_result(operation.outcome)
-            else:
-                operation.futures.append(future)
-            return future
-        operation = Operation(id, kind, name, input, options, body)
-        operation.futures.append(future)
-        self._operations[id] = operation
-        if (recorded := self._unconsumed.get(id)) is not None:
-            self._check_same(recorded[1].input, input, name, options.key)
-            heapq.heappush(self._late, (recorded[0], id))
-        elif id not in self._pending:
-            self._new.append(operation)
-        else:
-            pending = self._pending[id]
-            self._check_same(pending.input, input, name, options.key)
-            if pending.kind == "local":
-                self._take_up_local(pending, operation)
-        return future
+        return self._steps.issue(kind, name, input, content, options, body)
 
     @property
     def silent(self) -> bool:
@@ -265,63 +221,32 @@ class RunMachine:
         """The instant of the present turn."""
         return self.loop.time()
 
-    def _take_up_local(self, pending: PendingStep, operation: Operation) -> None:
-        if operation.kind == "task":
-            # It was a local step when it was issued; a dispatched one stays with its worker in the opposite case.
-            if self.state.retry_at is None:
-                pending.kind, pending.queue = "task", operation.options.queue
-                self._dispatch(pending, pending.due)
-        elif pending.due is None:
-            self._local.append(operation)
-
     # -- replay
 
     def _prepare_history(self) -> list[tuple[int, Entry]]:
         """The journal as the present attempt of the workflow sees it, and its clock set to where that attempt began."""
         began = self.state.started_at
         entries: list[tuple[int, Entry]] = []
+        optional_before = 0
         for index, entry in enumerate(self._history):
             if isinstance(entry, Retried):
                 began = self._began = entry.at
                 entries = [(i, e) for i, e in entries if isinstance(e, RecordedStep) and e.error is None]
-                self._optional_before = index
+                optional_before = index
             else:
                 entries.append((index, entry))
         self.loop.advance(began)
-        for index, entry in entries:
-            if isinstance(entry, RecordedStep):
-                self._unconsumed[entry.address, entry.ordinal] = (index, entry)
-                self._optional += index < self._optional_before
-        # Steps are resolved at their place in the journal, not when they are issued, unless that place has passed.
-        self._late.clear()
+        self._steps.prepare(entries, optional_before)
         return entries
 
     def _replay(self, index: int, entry: Entry) -> None:
         self.loop.advance(entry.at)
-        self._resolve_late(index)
+        self._steps.resolve_late(index)
         if isinstance(entry, RecordedStep):
-            id = (entry.address, entry.ordinal)
-            if id in self._operations and id in self._unconsumed:
-                self._consume(id)
-                self._resolve_late(index)
+            self._steps.resolve((entry.address, entry.ordinal))
         elif isinstance(entry, Woken):
             self.loop.end_sleep()
-            self._resolve_late(index)
-
-    def _resolve_late(self, before: float) -> None:
-        """Resolve outcomes whose place in the journal has passed when their step was issued, earliest first."""
-        while self._late and self._late[0][0] < before:
-            _, id = heapq.heappop(self._late)
-            if id in self._unconsumed:
-                self._consume(id)
-
-    def _consume(self, id: StepId) -> None:
-        index, entry = self._unconsumed.pop(id)
-        self._optional -= index < self._optional_before
-        self._operations[id].resolve(Outcome(entry.value, entry.error, entry.failed))
-        if entry.address[len(entry.name)] == ":":
-            del self._operations[id]
-        self.loop.drain()
+        self._steps.resolve_late(index)
 
     # -- progress
 
@@ -332,45 +257,12 @@ class RunMachine:
         except WorkflowStuck as error:
             self._end_attempt(error, now)
 
-    def _record(self, message: StepResult, now: float) -> None:
-        id = (message.address, message.ordinal)
-        pending = self._pending.get(id)
-        if pending is None or pending.serial != message.serial:
+    def _take_result(self, message: StepResult, now: float) -> None:
+        recorded = self._steps.record(message, now)
+        if recorded is None or self.state.retry_at is not None or self.restart:
             return
-        del self._pending[id]
-        entry = RecordedStep(
-            message.address,
-            message.ordinal,
-            pending.kind,
-            pending.name,
-            pending.input,
-            pending.issued_at,
-            now,
-            message.value,
-            message.error,
-            message.started_at,
-            message.worker,
-            kept_attempts(pending.failed + message.failed),
-            pending.queue,
-        )
-        index = self._append(entry)
-        if self.state.retry_at is not None or self.restart:
-            return
-        self._unconsumed[id] = (index, entry)
-        self._guarded(lambda: self._replay(index, entry), now)
-
-    def _postpone(self, message: StepFailedOnce, now: float) -> None:
-        """Attempts failed; the next one is due later than anybody should wait for it in memory."""
-        pending = self._pending.get((message.address, message.ordinal))
-        if pending is None or pending.serial != message.serial:
-            return
-        if pending.kind == "local" and pending.due is not None:
-            return
-        pending.failed = kept_attempts(pending.failed + message.failed)
-        pending.due = now + message.delay
-        self.dirty = True
-        if pending.kind == "task":
-            self._dispatch(pending, pending.due)
+        self._steps.recorded(*recorded)
+        self._guarded(lambda: self._replay(*recorded), now)
 
     def _end_sleep(self, message: EndSleep, now: float) -> None:
         if message.id in self._woken_by or not self._goes_on():
@@ -380,7 +272,7 @@ class RunMachine:
             return
         self._woken_by.add(message.id)
         entry = Woken(now, message.id)
-        index = self._append(entry)
+        index = self._record.append(entry)
         self._guarded(lambda: self._replay(index, entry), now)
 
     def _wake(self, message: Wake, now: float) -> None:
@@ -393,53 +285,19 @@ class RunMachine:
 
     def _settle(self, now: float) -> None:
         """The loop is drained: take up what the code has issued, and see whether it has ended."""
-        self._resolve_late(float("inf"))
+        self._steps.resolve_late(float("inf"))
         main = self._main
         assert main is not None
         if main.done():
             self._finish(main, now)
             return
-        if self._new:
-            if len(self._unconsumed) > self._optional:
-                self._end_attempt(self._non_determinism(), now)
-                return
-            new, self._new = self._new, []
-            for operation in new:
-                step = self._pend(operation, now)
-                self._pending[operation.id] = step
-                if operation.kind == "task":
-                    self._dispatch(step, None)
-                else:
-                    # A step that must not begin twice is written before it begins once.
-                    self.dirty |= operation.options.retry is not None and operation.options.retry.on_crash == "fail"
-                    self._local.append(operation)
-        if self.loop.next_timer() is None and not any(step.kind == "task" or id in self._operations for id, step in self._pending.items()):
+        try:
+            self._steps.take_up_new(now)
+        except NonDeterminismError as error:
+            self._end_attempt(error, now)
+            return
+        if self.loop.next_timer() is None and not self._steps.awaited:
             raise WorkflowStuck("the code waits for something that can never come: no step, timer or message is outstanding")
-
-    def _hold_new(self) -> None:
-        """Between two attempts of the workflow nothing is issued."""
-        self._new.clear()
-        self._local.clear()
-
-    def _pend(self, operation: Operation, now: float) -> PendingStep:
-        options = operation.options
-        return PendingStep(
-            operation.id[0],
-            operation.id[1],
-            operation.kind,
-            operation.name,
-            operation.input,
-            now,
-            options.queue,
-            options.retry,
-            options.timeout,
-            options.key,
-        )
-
-    def _dispatch(self, step: PendingStep, due: float | None) -> None:
-        step.serial = self._next_serial()
-        self.state.outbox.append(OutDispatch(step.serial, step.address, step.ordinal, due))
-        self.dirty = True
 
     # -- ends
 
@@ -470,13 +328,13 @@ class RunMachine:
         if delay is None:
             self._final("timed_out" if isinstance(error, WorkflowTimedOut) else "failed", now)
             return
-        self._hold_new()
+        self._steps.hold_new()
         self.state.retry_at = now + delay
         self.dirty = True
 
     def _begin_again(self, now: float) -> None:
         assert self.state.error is not None
-        self._append(Retried(now, self.state.error))
+        self._record.append(Retried(now, self.state.error))
         self.state.attempt += 1
         self.state.retry_at = None
         self.restart = True
@@ -486,11 +344,9 @@ class RunMachine:
         state.status = status
         state.finished_at = now
         state.outbox.clear()
-        self._pending.clear()
+        self._steps.end()
         if status == "completed":
             state.error = None
-        self._local.clear()
-        self._new.clear()
         self.dirty = True
 
     # -- small parts
@@ -503,22 +359,11 @@ class RunMachine:
         """Time as the run sees it: hosts' clocks differ, but its journal never goes back."""
         return max(now, self.state.updated_at, self.loop.time())
 
-    def _append(self, entry: Entry) -> int:
-        """Record, and answer the entry's place in the whole journal."""
-        state = self.state
-        state.entries.append(encode_entry(entry))
-        self.dirty = True
-        return len(state.entries) - 1 + (state.sealed[-1] if state.sealed else 0)
-
-    def _next_serial(self) -> int:
-        self.state.serial += 1
-        return self.state.serial
-
     def _status(self) -> State:
         if self.state.retry_at is not None:
             return "awaiting_retry"
         waiting = False
-        for step in self._pending.values():
+        for step in self._steps.outstanding:
             if step.due is not None:
                 waiting = True
             elif step.kind == "task":
@@ -528,25 +373,3 @@ class RunMachine:
         if waiting:
             return "awaiting_retry"
         return "sleeping" if self.loop.next_timer() is not None else "running"
-
-    def _check_same(self, recorded: bytes, issued: bytes, name: str, key: str | None) -> None:
-        if key is not None and recorded != issued and content_hash(recorded) != content_hash(issued):
-            raise IdempotencyConflict(
-                f"step {name!r} was called with idempotency key {key!r} before, with another input",
-                key=key,
-                run_id=self.state.run_id,
-            )
-
-    def _non_determinism(self) -> NonDeterminismError:
-        recorded = [f"{step.name} ({step.address}, call {step.ordinal + 1})" for _, step in self._unconsumed.values()]
-        issued = [f"{operation.name} ({operation.id[0]}, call {operation.id[1] + 1})" for operation in self._new]
-        return NonDeterminismError(
-            "the code does not fit the recorded journal\n"
-            + "  recorded, but not issued by the code:\n"
-            + "".join(f"    {line}\n" for line in recorded[:10])
-            + "  issued by the code, but not recorded:\n"
-            + "".join(f"    {line}\n" for line in issued[:10])
-            + "Was the workflow changed without a new version?",
-            recorded=recorded,
-            issued=issued,
-        )
