@@ -14,26 +14,21 @@ knows and reads again.
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Sequence
-from functools import partial
 from typing import Protocol
 
-import msgspec
-
 from aiki import telemetry
-from aiki.actors import history
-from aiki.actors.attempts import lost, run_attempts, step_key
 from aiki.actors.definitions import RunDefinition
 from aiki.actors.envelope import Envelope, LocalEnvelope
+from aiki.actors.local import LocalSteps
 from aiki.actors.outbox import Outbox
+from aiki.actors.stored import StoredRun
 from aiki.actors.topology import ACK_WAIT
 from aiki.actors.watchdog import Watchdog
 from aiki.clock import Clock
-from aiki.journal import Entry, Operation, RunMachine, RunState, StepId, decode_state, encode_state
+from aiki.journal import Entry, RunMachine, RunState, StepId, decode_state, encode_state
 from aiki.kv import RunStore
 from aiki.types.errors import Conflict, NonDeterminismError, NotConnected, PayloadTooLarge
-from aiki.types.failure import ErrorInfo
-from aiki.types.messages import Mail, Resume, Start, StepFailedOnce, StepResult, Wake, attempts_made
+from aiki.types.messages import Mail, Resume, Start, StepFailedOnce, StepResult, Wake
 from aiki.types.states import is_final
 
 __all__ = ["Activation", "ActivationHost"]
@@ -49,9 +44,6 @@ BATCH = 256
 
 BATCH_BYTES = 256 * 1024
 """Bytes of results after which no more are applied in one commit: what a commit adds must fit into one message, what it finds is sealed."""
-
-SEAL_ABOVE = 32 * 1024
-"""Bytes of journal in the hot value above which what is committed already is sealed into a segment."""
 
 MAX_FAILURES = 5
 """Turns that may fail one after another before the run is held."""
@@ -95,14 +87,11 @@ class Activation:
         self._batch: list[Envelope] = []
         self._held: list[Envelope] = []
         self._machine: RunMachine | None = None
-        self._revision = 0
-        self._committed = 0
+        self._stored = StoredRun(host.store, run_id, host.subject, host.retention, host.next_operation)
         self._sent: set[int] = set()
         self._inherited = False
-        self._inherited_steps: set[StepId] = set()
-        self._current = False
         self._doubtful = redelivered
-        self._local: dict[StepId, asyncio.Task[None]] = {}
+        self._local = LocalSteps(run_id, host.worker_id, host, lambda message: self.deliver(LocalEnvelope(message)))
         self._driver: asyncio.Task[None] | None = None
         self._signal: asyncio.Future[None] | None = None
         self._failures = 0
@@ -136,9 +125,7 @@ class Activation:
         if self._machine is not None:
             self._machine.evict()
             self._machine = None
-        for task in self._local.values():
-            task.cancel()
-        self._local.clear()
+        self._local.evict()
         self._sent.clear()
 
     async def stop(self) -> None:
@@ -146,7 +133,7 @@ class Activation:
         if self._driver is not None:
             self._driver.cancel()
             await asyncio.gather(self._driver, return_exceptions=True)
-        local = list(self._local.values())
+        local = self._local.evict()
         self.evict()
         await asyncio.gather(*local, return_exceptions=True)
         self._batch.extend(self._inbox)
@@ -218,7 +205,7 @@ class Activation:
                 self._take_back()  # the start, if nothing has been written yet
                 failure = error
                 continue
-            overtaken = self._current = False
+            overtaken = self._stored.current = False
             if machine.restart:
                 self._drop_machine()
             elif is_final(machine.state.status):
@@ -259,15 +246,14 @@ class Activation:
             machine.arm()
         if machine.dirty:
             await self._commit(machine, now)
-        elif not self._current and (ready or any(envelope.durable for envelope in self._batch)):
-            await self._verify()
+        elif not self._stored.current and (ready or any(envelope.durable for envelope in self._batch)):
+            await self._stored.verify()
         for envelope in self._batch:
             if envelope.durable:
                 self._held.append(envelope)
         self._batch.clear()
         for operation in ready:
-            if operation.id not in self._local:
-                self._begin_local(operation, machine)
+            self._local.begin(operation, machine.pending(operation.id))
         if len(machine.state.outbox) > len(self._sent):
             await self._host.outbox.flush(machine, self._sent, again=self._inherited)
         self._inherited = False
@@ -279,7 +265,7 @@ class Activation:
         timers = []
         if due is not None:
             timers.append(loop.call_later(max(0.0, due - self._host.now()), _set, signal))
-        if self._revision == 0:
+        if self._stored.revision == 0:
             timers.append(loop.call_later(VISIBLE_AFTER, self._make_visible, signal))
         try:
             await signal
@@ -289,7 +275,7 @@ class Activation:
                 timer.cancel()
 
     def _make_visible(self, signal: "asyncio.Future[None]") -> None:
-        if self._machine is not None and self._revision == 0:
+        if self._machine is not None and self._stored.revision == 0:
             self._machine.dirty = True
             _set(signal)
 
@@ -301,13 +287,14 @@ class Activation:
         # What a first delivery starts is most likely new: its state is not read before that matters (`_verify`).
         guess = start is not None and not self._doubtful
         self._doubtful = True
-        stored = None if guess else await self._host.store.read(self.run_id)
-        self._current = not guess
+        stored = None if guess else await self._stored.read()
+        if guess:
+            self._stored.current = False
         if stored is None:
             if start is None:
                 _log.warning("run %s does not exist (any more): its message is dropped", self.run_id)
                 return None
-            state, self._revision = self._new_state(start), 0
+            state = self._new_state(start)
         elif start is not None and not self._serves(state := decode_state(stored.value)):
             _log.warning(
                 "run %s is one of version %r of its workflow: a start of version %r is dropped", self.run_id, state.version, start.version
@@ -317,12 +304,12 @@ class Activation:
             await self._host.run_ended(decode_state(stored.value), again=True)
             return None
         else:
-            state, self._revision = decode_state(stored.value), stored.revision
-        journal = await history.load(self._host.store, state)
-        self._committed = len(state.entries)
+            state = decode_state(stored.value)
+        self._stored.take(stored, state)
+        journal = await self._stored.journal(state)
         self._sent.clear()
         self._inherited = stored is not None
-        self._inherited_steps = {(step.address, step.ordinal) for step in state.pending if step.due is None}
+        self._local.inherit({(step.address, step.ordinal) for step in state.pending if step.due is None})
         return self._begin(state, journal)
 
     def _begin(self, state: RunState, journal: list[Entry]) -> RunMachine:
@@ -349,23 +336,13 @@ class Activation:
         """What another host would make of the state as we hold it. Local steps that run here go on: their outcomes fit either machine."""
         issued, dirty, between_attempts = machine.issued, machine.dirty, machine.state.retry_at is not None
         state = decode_state(encode_state(machine.snapshot(self._host.now())))
-        journal = await history.load(self._host.store, state)
+        journal = await self._stored.journal(state)
         self._drop_machine()
         machine = self._begin(state, journal)
         machine.dirty |= dirty
         if not between_attempts and machine.issued != issued:
             machine.fail(_says_otherwise(issued, machine.issued), self._host.now())
         return machine
-
-    async def _verify(self) -> None:
-        """`Conflict` unless the state that we hold is the newest.
-
-        What changes nothing is proved by no compare-and-set. A message that means nothing to an old state may mean something to the newest
-        one, and a step that waits in an old state may be recorded in the newest one: neither may be settled or begun on a stale view.
-        """
-        stored = await self._host.store.read(self.run_id)
-        if (0 if stored is None else stored.revision) != self._revision:
-            raise Conflict(f"run {self.run_id} was changed by another host", subject=self.run_id)
 
     def _new_state(self, start: Start) -> RunState:
         now = self._host.now()
@@ -385,42 +362,12 @@ class Activation:
         )
 
     async def _commit(self, machine: RunMachine, now: float) -> None:
-        host = self._host
         state = machine.snapshot(now)
         if self._sent:
             state.outbox = [entry for entry in state.outbox if entry.serial not in self._sent]
-        state.host = host.subject
-        state.held = None
-        state.operation = operation = host.next_operation()
-        value = encode_state(state)
-        if len(value) > SEAL_ABOVE and self._committed and _size(state.entries[: self._committed]) > SEAL_ABOVE // 2:
-            await self._seal(state)
-            value = encode_state(state)
-        final = is_final(state.status)
-        ttl = host.retention if final else None
-        self._revision = await host.store.commit(self.run_id, value, self._revision, state=state.status, operation=operation, ttl=ttl)
+        await self._stored.commit(state)
         machine.dirty = False
-        self._committed = len(state.entries)
         self._sent.clear()
-        if ttl is not None and state.sealed:
-            await self._keep_segments(state, ttl)
-
-    async def _seal(self, state: RunState) -> None:
-        """Move the entries that are committed already into a segment. If we die before the next commit, nobody refers to it."""
-        begin = state.sealed[-1] if state.sealed else 0
-        end = begin + self._committed
-        await self._host.store.seal(self.run_id, begin, end, history.encode_segment(state.entries[: self._committed]))
-        state.entries = state.entries[self._committed :]
-        state.sealed = [*state.sealed, end]
-        self._committed = 0
-
-    async def _keep_segments(self, state: RunState, ttl: float) -> None:
-        """The run has ended: its segments expire with it."""
-        begin = 0
-        for end in state.sealed:
-            segment = await self._host.store.segment(self.run_id, begin, end)
-            await self._host.store.seal(self.run_id, begin, end, segment, ttl=ttl)
-            begin = end
 
     def _drop_machine(self) -> None:
         if self._machine is not None:
@@ -477,29 +424,11 @@ class Activation:
 
     async def _hold(self, error: Exception) -> None:
         try:
-            stored = await self._host.store.read(self.run_id)
-            if stored is None or is_final(stored.state):
-                return
-            state = decode_state(stored.value)
-            state.status = "stalled"
-            state.held = ErrorInfo.of(error)
-            operation = self._host.next_operation()
-            await self._host.store.commit(self.run_id, encode_state(state), stored.revision, state="stalled", operation=operation)
+            await self._stored.hold(error)
         except Exception as failure:
             _log.error("run %s could not be marked as held: %s", self.run_id, failure)
 
     # -- local steps
-
-    def _begin_local(self, operation: Operation, machine: RunMachine) -> None:
-        step = machine.pending(operation.id)
-        begun_elsewhere = operation.id in self._inherited_steps
-        self._inherited_steps.discard(operation.id)
-        error = lost(operation.name, operation.options.retry) if begun_elsewhere else None
-        if error is not None and step is not None:
-            now = self._host.now()
-            self.deliver(LocalEnvelope(StepResult(*operation.id, step.serial, b"", error, now, now, self._host.worker_id)))
-        else:
-            self._local[operation.id] = asyncio.create_task(self._run_local(operation, machine))
 
     def _is_begun(self, id: StepId) -> bool:
         """A machine that has replaced another one in the middle of a turn names steps that run already, or have just ended."""
@@ -507,33 +436,6 @@ class Activation:
         return id in self._local or any(
             isinstance(each, StepResult | StepFailedOnce) and (each.address, each.ordinal) == id for each in messages
         )
-
-    async def _run_local(self, operation: Operation, machine: RunMachine) -> None:
-        step = machine.pending(operation.id)
-        body = operation.body
-        if step is None or body is None:
-            self._local.pop(operation.id, None)
-            return
-        host = self._host
-        options = operation.options
-        key = step_key(self.run_id, *operation.id, options.key)
-        first = attempts_made(step.failed) + 1
-        with telemetry.task_span(operation.name, self.run_id, first, None) as span:
-            ended = await run_attempts(
-                partial(body, key), clock=host.clock, worker=host.worker_id, first=first, retry=options.retry, timeout=options.timeout
-            )
-            if ended.error is not None:
-                telemetry.fail(span, ended.error)
-        address, ordinal = operation.id
-        message: Mail
-        if ended.delay is not None:
-            message = StepFailedOnce(address, ordinal, step.serial, ended.failed, ended.delay)
-        else:
-            message = StepResult(
-                address, ordinal, step.serial, ended.value, ended.error, ended.started_at, host.now(), host.worker_id, ended.failed
-            )
-        self._local.pop(operation.id, None)
-        self.deliver(LocalEnvelope(message))
 
 
 def _identity(message: Mail) -> tuple[object, ...] | None:
@@ -549,10 +451,6 @@ def _weight(message: Mail) -> int:
     if not isinstance(message, StepResult):
         return 0
     return len(message.value) if message.error is None else 4096 * (1 + len(message.failed))
-
-
-def _size(entries: Sequence[msgspec.Raw]) -> int:
-    return sum(memoryview(entry).nbytes for entry in entries)
 
 
 def _says_otherwise(before: set[StepId], now: set[StepId]) -> NonDeterminismError:

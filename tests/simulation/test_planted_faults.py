@@ -8,6 +8,7 @@ import pytest
 
 from aiki.actors.activation import Activation
 from aiki.actors.outbox import Outbox
+from aiki.actors.stored import StoredRun
 from aiki.actors.tasks import TaskWorker
 from aiki.transport.memory.transport import MemoryTransport
 from tests.simulation.test_engine import FAULTS, simulate
@@ -18,9 +19,9 @@ Patch = Callable[[pytest.MonkeyPatch], None]
 
 
 def judge_by_a_stale_view(patch: pytest.MonkeyPatch) -> None:
-    async def verify(self: Activation) -> None: ...
+    async def verify(self: StoredRun) -> None: ...
 
-    patch.setattr(Activation, "_verify", verify)
+    patch.setattr(StoredRun, "verify", verify)
 
 
 def acknowledge_when_overtaken(patch: pytest.MonkeyPatch) -> None:
