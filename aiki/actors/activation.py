@@ -21,17 +21,20 @@ from aiki.actors.definitions import RunDefinition
 from aiki.actors.envelope import Envelope, LocalEnvelope
 from aiki.actors.local import LocalSteps
 from aiki.actors.outbox import Outbox
+from aiki.actors.queries import ask_code, machine_of
 from aiki.actors.stored import StoredRun
 from aiki.actors.topology import ACK_WAIT
 from aiki.actors.watchdog import Watchdog
 from aiki.clock import Clock
-from aiki.journal import Entry, RunMachine, RunState, StepId, decode_state, encode_state
+from aiki.journal import Entry, RunMachine, RunState, StepId, conflicting, decode_state, encode_state
 from aiki.kv import RunStore
-from aiki.types.errors import Conflict, NonDeterminismError, NotConnected, PayloadTooLarge
-from aiki.types.messages import Mail, Resume, Start, StepFailedOnce, StepResult, Wake
+from aiki.types.errors import Conflict, NonDeterminismError, NotConnected, PayloadTooLarge, RunEnded
+from aiki.types.failure import ErrorInfo
+from aiki.types.messages import Answer, Ended, Event, Mail, Query, Resume, Start, StepFailedOnce, StepResult, Update, Wake, encode
 from aiki.types.states import is_final
+from aiki.types.subjects import Subjects
 
-__all__ = ["Activation", "ActivationHost"]
+__all__ = ["Activation", "ActivationHost", "ended_of"]
 
 NEAR = 1.0
 """Seconds: a timer that is due sooner is waited for in the turn, exactly and without a durable alarm."""
@@ -66,6 +69,9 @@ class ActivationHost(Protocol):
     subject: str
     retention: float | None
     """Seconds for which a run is kept after its end; None: for ever."""
+    subjects: Subjects
+    environment: object
+    """What the programs of runs are given."""
     always_replay: bool
     """Begin the code anew from the journal whenever anything happens, and fail the run when it says something else then."""
 
@@ -73,6 +79,7 @@ class ActivationHost(Protocol):
     def next_operation(self) -> str: ...
     def turn_began(self, activation: "Activation") -> None: ...
     def turn_ended(self, activation: "Activation") -> None: ...
+    def answer(self, reply: str, answer: Answer) -> None: ...
     async def run_ended(self, state: RunState, *, again: bool = False) -> None: ...
 
 
@@ -95,6 +102,8 @@ class Activation:
         self._driver: asyncio.Task[None] | None = None
         self._signal: asyncio.Future[None] | None = None
         self._failures = 0
+        self._replies: dict[str, str] = {}
+        """Who waits for the answer of an update, by its id."""
 
     @property
     def turn(self) -> asyncio.Task[None] | None:
@@ -114,6 +123,10 @@ class Activation:
             self._host.turn_began(self)
         elif self._signal is not None and not self._signal.done():
             self._signal.set_result(None)
+
+    def ask(self, query: Query) -> Answer | None:
+        """The answer of the code, if it is in memory."""
+        return None if self._machine is None else ask_code(self._machine, query)
 
     def keep_alive(self) -> None:
         """Tell the senders of unfinished work that it goes on."""
@@ -184,6 +197,7 @@ class Activation:
             if machine is None:
                 self._settle_all()
                 return
+            await self._complete_events(machine)
             now = self._host.now()
             self._apply(machine, now, failure)
             if overtaken and not machine.dirty:
@@ -225,6 +239,22 @@ class Activation:
         self._batch[:0] = self._held
         self._held.clear()
 
+    async def _complete_events(self, machine: RunMachine) -> None:
+        """Events of one sender are applied in the order in which they were sent.
+
+        One may arrive before its predecessor, which another host has, or which is to be delivered once more. It is in the stream, and is
+        read from there; its own delivery will find it applied.
+        """
+        events = [envelope.message for envelope in self._batch if isinstance(envelope.message, Event)]
+        here = {event.id for event in events}
+        if all(not event.after or event.after in here or machine.knows(event.after) for event in events):
+            if any(event.after in here for event in events):
+                self._batch = _in_order(self._batch)
+            return
+        mailbox = f"{self._host.subjects.run_mail(self.definition.name, self.definition.version)}{self.run_id}"
+        missing = [event for event in await self._host.store.events(mailbox) if event.id not in here]
+        self._batch = _in_order([*(LocalEnvelope(event) for event in missing), *self._batch])
+
     def _apply(self, machine: RunMachine, now: float, failure: PayloadTooLarge | None) -> None:
         watchdog = self._host.watchdog
         watchdog.enter(self.run_id)
@@ -232,6 +262,8 @@ class Activation:
             if failure is not None:
                 machine.fail(failure, now)
             for envelope in self._batch:
+                if isinstance(envelope.message, Update) and envelope.message.reply:
+                    self._replies[envelope.message.id] = envelope.message.reply
                 machine.apply(envelope.message, now)
             machine.advance(now)
         finally:
@@ -252,11 +284,21 @@ class Activation:
             if envelope.durable:
                 self._held.append(envelope)
         self._batch.clear()
+        for id in machine.take_stopped():
+            self._local.stop(id)
         for operation in ready:
             self._local.begin(operation, machine.pending(operation.id))
         if len(machine.state.outbox) > len(self._sent):
-            await self._host.outbox.flush(machine, self._sent, again=self._inherited)
+            await self._host.outbox.flush(machine.state, machine.pending, self._sent, again=self._inherited)
         self._inherited = False
+        self._answer(machine)
+        if machine.state.begins_at is not None:
+            await self._host.outbox.forget_start(self.run_id)
+
+    def _answer(self, machine: RunMachine) -> None:
+        """Tell the senders of updates what these came to, now that it is committed."""
+        for id in [id for id in self._replies if id in machine.answers]:
+            self._host.answer(self._replies.pop(id), machine.answers[id])
 
     async def _wait(self, due: float | None) -> None:
         """Until something arrives, or the near timer is due, or a new run has been invisible for too long."""
@@ -292,6 +334,8 @@ class Activation:
             self._stored.current = False
         if stored is None:
             if start is None:
+                start = await self._find_start()
+            if start is None:
                 _log.warning("run %s does not exist (any more): its message is dropped", self.run_id)
                 return None
             state = self._new_state(start)
@@ -301,7 +345,7 @@ class Activation:
             )
             return None
         elif is_final(stored.state):
-            await self._host.run_ended(decode_state(stored.value), again=True)
+            await self._end_again(decode_state(stored.value))
             return None
         else:
             state = decode_state(stored.value)
@@ -313,20 +357,19 @@ class Activation:
         return self._begin(state, journal)
 
     def _begin(self, state: RunState, journal: list[Entry]) -> RunMachine:
-        definition = self.definition
-        machine = RunMachine(
-            state,
-            definition.program,
-            history=journal,
-            retry=definition.retry,
-            timeout=definition.timeout,
-            deadline=definition.deadline,
-        )
+        machine = machine_of(self.definition, state, journal, self._host.environment)
         self._host.watchdog.enter(self.run_id)
         machine.begin(self._host.now())
         self._host.watchdog.leave()
         self._machine = machine
         return machine
+
+    async def _find_start(self) -> Start | None:
+        """The start of a run that a message has overtaken: it waits for a worker, or for its instant."""
+        definition, subjects, store = self.definition, self._host.subjects, self._host.store
+        return await store.start(subjects.run_start(definition.name, definition.version, self.run_id)) or await store.start(
+            subjects.delayed_start(self.run_id)
+        )
 
     def _serves(self, state: RunState) -> bool:
         """Another version's run may have the idempotency key of a start: it is no business of this code."""
@@ -359,6 +402,12 @@ class Activation:
             trace=start.trace,
             reply=start.reply,
             notify=start.notify,
+            begins_at=start.due if start.due is not None and start.due > now else None,
+            parent=start.parent,
+            retry=start.retry,
+            timeout=start.timeout,
+            deadline=start.deadline,
+            queue=start.queue,
         )
 
     async def _commit(self, machine: RunMachine, now: float) -> None:
@@ -407,10 +456,38 @@ class Activation:
         self._held.clear()
 
     async def _end(self, machine: RunMachine) -> None:
-        self._host.outbox.forget_alarms(machine.state)
-        await self._host.run_ended(machine.state)
+        state = machine.state
+        self._host.outbox.forget_alarms(state)
+        await self._host.run_ended(state)
+        if state.outbox:
+            # Whoever reads the final state need not send this again.
+            await self._commit(machine, self._host.now())
+        self._refuse_answers(state)
         self._settle_all()
         self.evict()
+
+    async def _end_again(self, state: RunState) -> None:
+        """Messages have reached a run that has ended: its host may have died before it had told everybody."""
+        if state.outbox:
+            pending = {(step.address, step.ordinal): step for step in state.pending}
+            await self._host.outbox.flush(state, pending.get, set(), again=True)
+        if state.begins_at is not None:
+            await self._host.outbox.forget_start(self.run_id)
+        await self._host.run_ended(state, again=True)
+        for message in (envelope.message for envelope in self._batch):
+            if isinstance(message, Start) and message.notify and message.notify != state.notify:
+                same = message.input_hash == state.input_hash or message.shares
+                ended = ended_of(state) if same else conflicting(message)
+                await self._host.outbox.notify(message.notify, encode(ended), f"{self.run_id}/ended/{message.notify}")
+            elif isinstance(message, Update) and message.reply:
+                self._replies[message.id] = message.reply
+        self._refuse_answers(state)
+
+    def _refuse_answers(self, state: RunState) -> None:
+        error = ErrorInfo.of(RunEnded(f"run {self.run_id} has {state.status}: it handles no updates any more"))
+        for id, reply in self._replies.items():
+            self._host.answer(reply, Answer(id, b"", error))
+        self._replies.clear()
 
     async def _failed(self, error: Exception) -> None:
         """A turn failed by no fault of the workflow: try again later, and after some failures hold the run where everybody can see it."""
@@ -438,19 +515,59 @@ class Activation:
         )
 
 
+def ended_of(state: RunState) -> Ended:
+    """What others are told of a run's end."""
+    return Ended(state.run_id, state.status, state.result, state.error)
+
+
 def _identity(message: Mail) -> tuple[object, ...] | None:
     """Equal for messages that may stand on the same durable one; None for those that take the place of another."""
-    if isinstance(message, StepResult | StepFailedOnce):
-        return (message.address, message.ordinal, message.serial)
-    if isinstance(message, Wake):
-        return ("wake", message.serial)
-    return None if isinstance(message, Resume) else ("start",)
+    match message:
+        case StepResult() | StepFailedOnce():
+            return (message.address, message.ordinal, message.serial)
+        case Wake():
+            return ("wake", message.serial)
+        case Resume():
+            return None
+        case Start():
+            return ("start",)
+        case Ended():
+            return ("ended", message.run_id)
+        case _:
+            return (type(message), message.id)
 
 
 def _weight(message: Mail) -> int:
-    if not isinstance(message, StepResult):
-        return 0
-    return len(message.value) if message.error is None else 4096 * (1 + len(message.failed))
+    match message:
+        case StepResult():
+            return len(message.value) if message.error is None else 4096 * (1 + len(message.failed))
+        case Event() | Update():
+            return len(message.payload)
+        case Ended():
+            return len(message.result or b"") + 4096 * (message.error is not None)
+        case _:
+            return 0
+
+
+def _in_order(batch: list[Envelope]) -> list[Envelope]:
+    """The same, with each event after its predecessor if that is among them."""
+    waiting: dict[str, list[Envelope]] = {}
+    ids = {envelope.message.id for envelope in batch if isinstance(envelope.message, Event)}
+    ordered: list[Envelope] = []
+    seen: set[str] = set()
+    for envelope in batch:
+        message = envelope.message
+        if isinstance(message, Event) and message.after in ids and message.after not in seen:
+            waiting.setdefault(message.after, []).append(envelope)
+            continue
+        ready = [envelope]
+        while ready:
+            each = ready.pop(0)
+            ordered.append(each)
+            if isinstance(each.message, Event):
+                seen.add(each.message.id)
+                ready[:0] = waiting.pop(each.message.id, [])
+    return ordered
 
 
 def _says_otherwise(before: set[StepId], now: set[StepId]) -> NonDeterminismError:

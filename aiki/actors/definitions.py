@@ -26,6 +26,10 @@ class RunDefinition(Protocol):
     def deadline(self) -> float | None:
         """Seconds for all attempts together, from the beginning of the first."""
 
+    @property
+    def cleanup(self) -> float:
+        """Seconds that its code has after it was cancelled."""
+
     def program(self, machine: RunMachine) -> Coroutine[Any, Any, bytes]:
         """The code of one run."""
 

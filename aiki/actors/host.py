@@ -7,22 +7,24 @@ turns to their activations, and keeps the messages behind unfinished turns alive
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from functools import partial
+from typing import Any
 
 from aiki import telemetry
 from aiki.actors import topology
-from aiki.actors.activation import Activation
+from aiki.actors.activation import Activation, ended_of
 from aiki.actors.cache import ActivationCache
 from aiki.actors.definitions import RunDefinition
 from aiki.actors.envelope import ABSENT, Envelope, MailEnvelope, WarmEnvelope
 from aiki.actors.outbox import Outbox
+from aiki.actors.queries import ask_stored
 from aiki.actors.watchdog import Watchdog
 from aiki.clock import Clock, SystemClock
 from aiki.journal import RunState
 from aiki.kv import RunStore
 from aiki.transport.port import Consumption, Delivery, Message, Subscription, Transport
-from aiki.types.messages import Ended, decode_mail, encode
+from aiki.types.messages import Answer, Query, decode_mail, decode_request, encode
 from aiki.types.subjects import Subjects
 
 __all__ = ["Host"]
@@ -50,6 +52,7 @@ class Host:
         max_turns: int = 100,
         retention: float | None = None,
         always_replay: bool = False,
+        environment: object = None,
     ) -> None:
         self.transport = transport
         self.subjects = subjects
@@ -57,6 +60,7 @@ class Host:
         self.clock = clock or SystemClock()
         self.retention = retention
         self.always_replay = always_replay
+        self.environment = environment
         self.max_turns = max_turns
         self.id = secrets.token_hex(6)
         self.subject = subjects.host_prefix + self.id
@@ -75,6 +79,8 @@ class Host:
         self._keeper: asyncio.Task[None] | None = None
         self._work = asyncio.Event()
         self._stopping = False
+        self._queried: list[Subscription] = []
+        self._works: set[asyncio.Task[None]] = set()
 
     # -- what activations need
 
@@ -98,11 +104,12 @@ class Host:
 
     async def run_ended(self, state: RunState, *, again: bool = False) -> None:
         """Tell who started the run. The acknowledgement of its trigger follows on the same connection: if that arrives, so does this."""
-        ended = encode(Ended(state.run_id, state.status, state.result, state.error)) if state.reply or state.notify else b""
+        ended = encode(ended_of(state))
         if state.reply:
             self.transport.send(state.reply, ended)
-        if state.notify:
-            await self.outbox.notify(state.notify, ended, f"{state.run_id}/ended")
+        for mailbox in (state.notify, *state.watchers):
+            if mailbox:
+                await self.outbox.notify(mailbox, ended, f"{state.run_id}/ended/{mailbox}")
         if not again:
             telemetry.run_span(
                 state.workflow,
@@ -113,6 +120,10 @@ class Host:
                 finished_at=state.updated_at,
                 error=state.error,
             )
+
+    def answer(self, reply: str, answer: Answer) -> None:
+        """Tell the sender of an update; it asks again with the same id if it does not hear this."""
+        self.transport.send(reply, encode(answer))
 
     # -- life
 
@@ -129,6 +140,8 @@ class Host:
             durable = self.subjects.run_consumer(definition.name, definition.version)
             await self.transport.ensure_consumer(topology.consumer(self.subjects.mail_stream, durable, prefix))
             handler = partial(self._on_mail, definition, len(prefix))
+            questions = self.subjects.run_query(definition.name, definition.version)
+            self._queried.append(await self.transport.subscribe(questions, partial(self._on_query, definition), group="hosts"))
             self._consumptions.append(await self.transport.consume(self.subjects.mail_stream, durable, handler, window=self.max_turns))
 
     async def drain(self, grace: float) -> None:
@@ -141,8 +154,10 @@ class Host:
     async def stop(self) -> None:
         """End the turns that are still going on and hand their messages over."""
         self._stopping = True
-        if self._warm is not None:
-            await self._warm.stop()
+        for subscription in (*self._queried, *([self._warm] if self._warm is not None else ())):
+            await subscription.stop()
+        for work in self._works:
+            work.cancel()
         if self._keeper is not None:
             self._keeper.cancel()
         await asyncio.gather(*(activation.stop() for activation in self._cache.clear()), return_exceptions=True)
@@ -185,11 +200,39 @@ class Host:
             request.respond(ABSENT)
             return
         try:
-            message = decode_mail(data)
+            message = decode_request(data)
         except ValueError:
             request.respond(ABSENT)
             return
-        activation.deliver(WarmEnvelope(message, request))
+        if isinstance(message, Query):
+            answer = activation.ask(message)
+            request.respond(ABSENT if answer is None else encode(answer))
+        else:
+            activation.deliver(WarmEnvelope(message, request))
+
+    def _on_query(self, definition: RunDefinition, request: Message) -> None:
+        """A query of a run that need not be here."""
+        run_id, _, data = request.data.partition(b"\n")
+        activation = self._cache.get(run_id.decode())
+        try:
+            query = decode_request(data)
+        except ValueError:
+            return
+        if not isinstance(query, Query) or self._stopping:
+            return
+        answer = None if activation is None else activation.ask(query)
+        if answer is not None:
+            request.respond(encode(answer))
+        else:
+            self._work_on(self._ask_stored(definition, run_id.decode(), query, request))
+
+    async def _ask_stored(self, definition: RunDefinition, run_id: str, query: Query, request: Message) -> None:
+        request.respond(encode(await ask_stored(self.store, definition, run_id, query, self.now())))
+
+    def _work_on(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._works.add(task)
+        task.add_done_callback(self._works.discard)
 
     def _reconnected(self) -> None:
         self.doubt_before = self.now() + CLOCK_SLACK

@@ -47,6 +47,11 @@ class LocalSteps:
         else:
             self._running[operation.id] = asyncio.create_task(self._run(operation, step))
 
+    def stop(self, id: StepId) -> None:
+        """Cancel a body, whose outcome nobody waits for any more."""
+        if (task := self._running.pop(id, None)) is not None:
+            task.cancel()
+
     def evict(self) -> list[asyncio.Task[None]]:
         """Cancel everything; answers what is still ending."""
         running = list(self._running.values())

@@ -5,13 +5,28 @@ the state with a later commit, once this host has itself seen its publish acknow
 """
 
 import asyncio
+from collections.abc import Callable
+from typing import Any
 
 from aiki import telemetry
-from aiki.journal import OutAlarm, OutDispatch, RunMachine, RunState
+from aiki.journal import (
+    ChildRun,
+    OutAlarm,
+    OutChild,
+    OutClose,
+    OutDispatch,
+    Outgoing,
+    OutMail,
+    OutWithdrawal,
+    PendingStep,
+    RunState,
+    StepId,
+)
+from aiki.schema import payload_hash
 from aiki.transport.port import Ack, Transport
 from aiki.transport.surely import surely
-from aiki.types.errors import Conflict, OutcomeUnknown
-from aiki.types.messages import Dispatch, Wake, attempts_made, encode
+from aiki.types.errors import Conflict, OutcomeUnknown, RequestTimeout
+from aiki.types.messages import Cancel, Dispatch, Start, Wake, attempts_made, encode
 from aiki.types.subjects import Subjects
 
 __all__ = ["DEFAULT_QUEUE", "Outbox"]
@@ -21,21 +36,25 @@ PAUSE = 0.05
 """Seconds before what has no answer is sent again."""
 
 
+Lookup = Callable[[StepId], PendingStep | None]
+"""A run's outstanding steps."""
+
+
 class Outbox:
-    """Sends what one activation owes."""
+    """Sends what runs owe."""
 
     def __init__(self, transport: Transport, subjects: Subjects, host_subject: str) -> None:
         self._transport = transport
         self._subjects = subjects
         self._host_subject = host_subject
 
-    async def flush(self, machine: RunMachine, sent: set[int], *, again: bool) -> None:
+    async def flush(self, state: RunState, pending: Lookup, sent: set[int], *, again: bool) -> None:
         """Send the entries whose serial is not in `sent`, and add them to it. `again`: a predecessor may have sent them."""
-        owed = [entry for entry in machine.state.outbox if entry.serial not in sent]
+        owed = [entry for entry in state.outbox if entry.serial not in sent]
         if not owed:
             return
         while owed:
-            answers = [(entry, self._publish(entry, machine, again)) for entry in owed]
+            answers = [(entry, self._publish(entry, state, pending, again)) for entry in owed]
             owed = []
             for entry, answer in answers:
                 try:
@@ -49,19 +68,39 @@ class Outbox:
             if owed:
                 await asyncio.sleep(PAUSE)
 
-    def _publish(self, entry: OutDispatch | OutAlarm, machine: RunMachine, again: bool) -> "asyncio.Future[Ack] | None":
-        state = machine.state
-        if isinstance(entry, OutAlarm):
-            return self._transport.schedule(
-                f"{self._subjects.timer_prefix}{state.run_id}.{entry.serial}",
-                entry.due,
-                f"{self._subjects.run_mail(state.workflow, state.version)}{state.run_id}",
-                encode(Wake(entry.serial, entry.due)),
-                message_id=f"{state.run_id}/{entry.serial}",
-            )
-        step = machine.pending((entry.address, entry.ordinal))
-        if step is None or step.serial != entry.serial:
-            return None  # answered or superseded already
+    def _publish(self, entry: Outgoing, state: RunState, pending: Lookup, again: bool) -> "asyncio.Future[Any] | None":
+        message_id = f"{state.run_id}/{entry.serial}"
+        match entry:
+            case OutDispatch():
+                step = pending((entry.address, entry.ordinal))
+                if step is None or step.serial != entry.serial:
+                    return None  # answered or superseded already
+                return self._dispatch(entry, step, state, message_id, again)
+            case OutAlarm():
+                return self._transport.schedule(
+                    f"{self._subjects.timer_prefix}{state.run_id}.{entry.serial}",
+                    entry.due,
+                    self._mailbox(state),
+                    encode(Wake(entry.serial, entry.due)),
+                    message_id=message_id,
+                )
+            case OutWithdrawal():
+                return asyncio.ensure_future(self._withdraw(entry, state))
+            case OutChild():
+                step = pending((entry.address, entry.ordinal))
+                return None if step is None or step.child is None else self._start_child(step, step.child, state, message_id)
+            case OutClose():
+                child = entry.child
+                word = Cancel(f"{message_id}/close", f"its parent, run {state.run_id}, needs it no more", child.close == "terminate")
+                mailbox = f"{self._subjects.run_mail(child.workflow, child.version)}{child.run_id}"
+                return self._transport.publish(mailbox, encode(word), message_id=message_id)
+            case OutMail():
+                return self._transport.publish(entry.mailbox, entry.data, message_id=message_id)
+
+    def _mailbox(self, state: RunState) -> str:
+        return f"{self._subjects.run_mail(state.workflow, state.version)}{state.run_id}"
+
+    def _dispatch(self, entry: OutDispatch, step: PendingStep, state: RunState, message_id: str, again: bool) -> "asyncio.Future[Ack]":
         data = encode(
             Dispatch(
                 state.run_id,
@@ -73,20 +112,58 @@ class Outbox:
                 step.input,
                 attempts_made(step.failed) + 1,
                 self._host_subject,
-                f"{self._subjects.run_mail(state.workflow, state.version)}{state.run_id}",
+                self._mailbox(state),
                 step.retry,
                 step.timeout,
                 step.key,
             )
         )
-        subject = f"{self._subjects.task_mail(step.queue or DEFAULT_QUEUE, step.name)}{state.run_id}.{entry.serial}"
-        message_id = f"{state.run_id}/{entry.serial}"
+        subject = self._task_subject(state, step.queue, step.name, entry.serial)
         headers = telemetry.outgoing(state.trace)
         if entry.due is not None:
             delay = f"{self._subjects.delay_prefix}{state.run_id}.{entry.serial}"
             return self._transport.schedule(delay, entry.due, subject, data, headers=headers, message_id=message_id)
         # While the first copy of a dispatch is in the stream, a second is refused; the id alone would do so for the dedupe window only.
         return self._transport.publish(subject, data, headers=headers, message_id=message_id, expect=0 if again else None)
+
+    def _task_subject(self, state: RunState, queue: str | None, name: str, serial: int) -> str:
+        return f"{self._subjects.task_mail(queue or state.queue or DEFAULT_QUEUE, name)}{state.run_id}.{serial}"
+
+    async def _withdraw(self, entry: OutWithdrawal, state: RunState) -> None:
+        """Take a dispatch out of its queue, or out of its delay, and tell the worker that has it, if one has."""
+        stream = self._subjects.task_stream
+        self._transport.send(self._subjects.withdrawn_prefix + state.run_id, encode([entry.dispatch]))
+        await asyncio.gather(
+            self._purge(stream, f"{self._subjects.delay_prefix}{state.run_id}.{entry.dispatch}"),
+            self._purge(stream, self._task_subject(state, entry.queue, entry.name, entry.dispatch)),
+        )
+
+    async def _purge(self, stream: str, subject: str) -> None:
+        try:
+            await self._transport.purge(stream, subject)
+        except RequestTimeout as error:
+            raise OutcomeUnknown(f"no answer came to the withdrawal of {subject}", subject=subject) from error
+
+    def _start_child(self, step: PendingStep, child: ChildRun, state: RunState, message_id: str) -> "asyncio.Future[Ack]":
+        start = Start(
+            child.run_id,
+            child.workflow,
+            child.version,
+            step.input,
+            payload_hash(step.input),
+            step.issued_at,
+            child.key,
+            state.trace,
+            notify=self._mailbox(state),
+            parent=state.run_id,
+            retry=child.retry,
+            timeout=child.timeout,
+            deadline=child.deadline,
+            queue=child.queue,
+            shares=child.shares,
+        )
+        target = self._subjects.run_start(child.workflow, child.version, child.run_id)
+        return self._transport.publish(target, encode(start), headers=state.trace or None, message_id=message_id)
 
     async def notify(self, mailbox: str, data: bytes, message_id: str) -> None:
         """Put a message into somebody's mailbox; returns when it is stored."""
@@ -98,6 +175,10 @@ class Outbox:
             subject = f"{self._subjects.timer_prefix}{state.run_id}.{alarm.serial}"
             task = asyncio.ensure_future(self._transport.cancel_schedule(self._subjects.mail_stream, subject))
             task.add_done_callback(_swallow)
+
+    async def forget_start(self, run_id: str) -> None:
+        """Cancel the start that waits for its instant: the run exists already, so its own alarm stands for it."""
+        await surely(lambda: self._transport.cancel_schedule(self._subjects.mail_stream, self._subjects.delayed_start(run_id)))
 
 
 def _swallow(task: "asyncio.Future[None]") -> None:

@@ -23,7 +23,7 @@ from aiki.journal.suspension import RunEvicted
 from aiki.types.duration import LONGEST
 from aiki.types.errors import DurableLoopError, WorkflowStuck
 
-__all__ = ["DeterministicLoop"]
+__all__ = ["DeterministicLoop", "Shield"]
 
 Result = TypeVar("Result")
 Outer = tuple[asyncio.AbstractEventLoop | None, "asyncio.Task[Any] | None", Any]
@@ -41,12 +41,49 @@ _log = logging.getLogger("aiki.workflow")
 
 
 class _Task(asyncio.Task[Result]):
-    """A task whose hash is its number, so that sets of tasks (`asyncio.wait` returns two) iterate in the same order at every replay."""
+    """A task whose hash is its number, so that sets of tasks (`asyncio.wait` returns two) iterate in the same order at every replay.
+
+    While it is shielded, the cancellation of its run waits.
+    """
 
     _number: int
+    _loop: "DeterministicLoop"
+    _shields = 0
+    _interrupted = False
 
     def __hash__(self) -> int:
         return self._number
+
+    def cancel(self, msg: Any = None) -> bool:
+        loop = self.get_loop()
+        assert isinstance(loop, DeterministicLoop)
+        loop.cancellations += 1
+        if self._shields and loop.interrupting:
+            self._interrupted = True
+            return True
+        return super().cancel(msg)
+
+
+class Shield:
+    """`async with`: the cancellation of the run reaches the block's task only after the block."""
+
+    def __init__(self) -> None:
+        self._task: _Task[Any] | None = None
+
+    async def __aenter__(self) -> None:
+        task = asyncio.current_task()
+        assert isinstance(task, _Task)
+        self._task = task
+        task._shields += 1
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        task = self._task
+        assert task is not None
+        task._shields -= 1
+        if not task._shields and task._interrupted:
+            task._interrupted = False
+            if error is None:
+                raise asyncio.CancelledError
 
 
 class DeterministicLoop(asyncio.AbstractEventLoop):
@@ -65,6 +102,12 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
         self._closed = False
         self._refusals = 0
         self._tasks: dict[int, _Task[Any]] = {}
+        self.cancellations = 0
+        """How often a task was cancelled: what has not changed since need not be looked for."""
+        self.interrupting = False
+        """The run is being cancelled, not a task by its own code."""
+        self.on_sleep: Callable[[float], object] | None = None
+        """Called with the instant at which a sleep ends, when it begins."""
 
     @classmethod
     def new(cls, seed: int = 0) -> Self:
@@ -130,6 +173,15 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
         heapq.heapify(self._timers)
         first[2]._scheduled = False  # type: ignore[attr-defined]
         self._ready.append(first[2])
+        self.drain()
+
+    def interrupt(self, task: "asyncio.Task[Any]") -> None:
+        """Cancel the run's main task, and so what it waits for."""
+        self.interrupting = True
+        try:
+            task.cancel()
+        finally:
+            self.interrupting = False
         self.drain()
 
     def next_timer(self) -> float | None:
@@ -216,6 +268,8 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
             self._order += 1
             heapq.heappush(self._timers, (when, self._order, handle))
             handle._scheduled = True  # type: ignore[attr-defined]
+            if self.on_sleep is not None and callback is _END_OF_SLEEP:
+                self.on_sleep(when)
         return handle
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:

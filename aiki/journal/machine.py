@@ -11,36 +11,76 @@ How recorded steps are replayed stands in `aiki.journal.steps`.
 
 import asyncio
 import random
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any
 
+from aiki.journal.inbox import Inbox
 from aiki.journal.loop import DeterministicLoop
 from aiki.journal.operation import Body, Operation, Outcome, StepId, StepOptions
 from aiki.journal.record import Record
 from aiki.journal.state import (
     Alarm,
+    CancelAsked,
+    ChildRun,
     Entry,
     OutAlarm,
+    OutDispatch,
+    OutMail,
+    Paused,
     PendingStep,
+    Published,
+    Received,
     RecordedStep,
     Retried,
     RunState,
     StepKind,
+    StepsCancelled,
     Tick,
+    Unpaused,
+    Updated,
     Woken,
 )
 from aiki.journal.steps import Steps
-from aiki.types.errors import NonDeterminismError, WorkflowStuck, WorkflowTimedOut
+from aiki.types.errors import IdempotencyConflict, NonDeterminismError, WorkflowCancelled, WorkflowStuck, WorkflowTimedOut
 from aiki.types.failure import ErrorInfo
-from aiki.types.messages import Ended, EndSleep, Mail, Resume, Start, StepFailedOnce, StepResult, Wake
+from aiki.types.messages import (
+    Answer,
+    Cancel,
+    CancelStep,
+    Ended,
+    EndSleep,
+    Event,
+    Mail,
+    Pause,
+    Resume,
+    Start,
+    StepFailedOnce,
+    StepResult,
+    Unpause,
+    Update,
+    Wake,
+    encode,
+)
 from aiki.types.retry import Retry
 from aiki.types.states import State, is_final
 
-__all__ = ["Program", "RunMachine"]
+__all__ = ["CLEANUP", "Program", "QueryHandler", "RunMachine", "UpdateHandler", "conflicting"]
 
 Program = Callable[["RunMachine"], Coroutine[Any, Any, bytes]]
 """A workflow's code: from the machine, through which it issues steps, to its encoded result."""
+
+QueryHandler = Callable[[bytes], bytes]
+"""From a query's payload to its answer, both JSON. Must change nothing."""
+
+UpdateHandler = Callable[[bytes], Awaitable[bytes]]
+"""From an update's payload to its answer, both JSON. Runs on the run's loop and may issue steps."""
+
+CLEANUP = 300.0
+"""Seconds that cancelled code has by default to clean up."""
+
+MOST_PUBLISHED = 100
+"""Publications kept of one commit; of more, the newest."""
 
 
 class RunMachine:
@@ -55,8 +95,12 @@ class RunMachine:
         retry: Retry | None = None,
         timeout: float | None = None,
         deadline: float | None = None,
+        cleanup: float = CLEANUP,
+        environment: object = None,
     ) -> None:
         self.state = state
+        self.environment = environment
+        """Whatever the host wants the program to have: the way out of the run, for the bodies of its steps."""
         self._record = Record(state)
         self.replaying = False
         self.restart = False
@@ -68,10 +112,22 @@ class RunMachine:
         self._history = history
         self._began = state.started_at
         self._timeout = timeout
-        self._last_instant = None if deadline is None else state.started_at + deadline
+        self._last_instant = None if deadline is None or state.begins_at is not None else state.started_at + deadline
         self._main: asyncio.Task[bytes] | None = None
+        self._cleanup = cleanup
         self._steps = Steps(self._record, self.loop)
-        self._woken_by = {entry.id for entry in history if isinstance(entry, Woken)}
+        self.inbox = Inbox(self.loop)
+        self._applied = {entry.id for entry in history if not isinstance(entry, _UNNAMED)}
+        self._deferred: list[tuple[int, Entry]] = []
+        """Recorded during a pause, for the code to see afterwards."""
+        self._publications = state.published_before
+        self._publishing = False
+        self.queries: Mapping[str, QueryHandler] = {}
+        """Given by the program: what answers a query, by name."""
+        self.updates: Mapping[str, UpdateHandler] = {}
+        """Given by the program: what handles an update, by name."""
+        self.answers: dict[str, Answer] = {}
+        """What updates came to, by id; told to their senders once it is committed."""
         self._evicted = False
 
     @property
@@ -82,12 +138,14 @@ class RunMachine:
     @dirty.setter
     def dirty(self, value: bool) -> None:
         self._record.dirty = value
+        if not value:
+            self._publishing = False
 
     # -- turns
 
     def begin(self, now: float) -> None:
         """Start the code, or replay it up to where the journal ends, and let it go on as far as it can."""
-        if is_final(self.state.status):
+        if is_final(self.state.status) or self.state.begins_at is not None:
             return
         entries = self._prepare_history()
         self._main = self.loop.create_task(self._program(self), name="workflow")
@@ -98,6 +156,8 @@ class RunMachine:
                 self._replay(index, entry)
             self._history = ()
             self.replaying = False
+            if self.state.paused is not None:
+                return
             if self.state.retry_at is None:
                 self._settle(self._instant(now))
             else:
@@ -115,23 +175,50 @@ class RunMachine:
             return
         match message:
             case StepResult():
-                self._take_result(message, now)
+                self._take(self._steps.record(message, now), now)
             case StepFailedOnce():
                 self._steps.postpone(message, now)
             case Wake():
                 self._wake(message, now)
+            case Ended():
+                self._take(self._steps.end_child(message, now), now)
+            case Start():
+                self._start_again(message)
+            case Resume():
+                pass
+            case _:
+                if message.id not in self._applied:
+                    self._obey(message, now)
+
+    def _obey(self, message: Event | Update | Cancel | CancelStep | Pause | Unpause | EndSleep, now: float) -> None:
+        """What somebody has asked of the run, for the first time."""
+        match message:
+            case Event():
+                self._add(Received(now, message.name, message.payload, message.id), now)
+            case Update():
+                self._add(Updated(now, message.name, message.payload, message.id), now)
+            case Cancel():
+                self._cancel(message, now)
+            case CancelStep():
+                self._cancel_steps(message, now)
+            case Pause():
+                self._pause(message, now)
+            case Unpause():
+                self._unpause(message, now)
             case EndSleep():
                 self._end_sleep(message, now)
-            case Start() | Resume() | Ended():
-                pass
 
     def advance(self, now: float) -> None:
         """Let time pass: timers of the code fire, and retries that are due begin."""
-        if is_final(self.state.status) or self.restart:
+        if is_final(self.state.status) or self.restart or self.state.paused is not None:
             return
         now = self._instant(now)
         self._check_limits(now)
         if is_final(self.state.status):
+            return
+        if self.state.begins_at is not None:
+            if self.state.begins_at <= now:
+                self._begin_late(now)
             return
         if self.state.retry_at is not None:
             if self.state.retry_at <= now:
@@ -151,12 +238,16 @@ class RunMachine:
 
     def deadline(self) -> float | None:
         """The next instant at which `advance` would do something; None: nothing is waiting for time."""
-        if is_final(self.state.status) or self.restart:
+        state = self.state
+        if is_final(state.status) or self.restart or state.paused is not None:
             return None
-        limit = self._last_instant
-        if self.state.retry_at is not None:
-            return self.state.retry_at if limit is None else min(limit, self.state.retry_at)
-        if self._timeout is not None and (limit is None or self._began + self._timeout < limit):
+        if state.cancelled is not None:
+            limit: float | None = state.cancelled.at + self._cleanup
+        else:
+            limit = self._last_instant
+        if (begins := state.begins_at if state.begins_at is not None else state.retry_at) is not None:
+            return begins if limit is None else min(limit, begins)
+        if self._timeout is not None and state.cancelled is None and (limit is None or self._began + self._timeout < limit):
             limit = self._began + self._timeout
         timer = self.loop.next_timer()
         if limit is not None and (timer is None or limit < timer):
@@ -175,7 +266,11 @@ class RunMachine:
 
     def take_local(self) -> list[Operation]:
         """The local steps that are to begin now; each is handed out once, unless its outcome has come meanwhile."""
-        return self._steps.take_local()
+        return self._steps.take_local() if self.state.paused is None else []
+
+    def take_stopped(self) -> list[StepId]:
+        """The local steps whose bodies are to be stopped."""
+        return self._steps.take_stopped()
 
     def pending(self, id: StepId) -> PendingStep | None:
         """A step that has no outcome yet."""
@@ -192,6 +287,7 @@ class RunMachine:
         state.updated_at = self._instant(now)
         state.pending = list(self._steps.outstanding)
         if not is_final(state.status):
+            state.waits = self.inbox.waits
             state.status = self._status()
         return state
 
@@ -209,7 +305,34 @@ class RunMachine:
         """Issue a step; the future has its outcome once that is recorded. `content` is the hash of the canonical input."""
         if self._evicted:
             return self.loop.create_future()  # raises RunEvicted
-        return self._steps.issue(kind, name, input, content, options, body)
+        return self._steps.issue(kind, name, input, content, options, body)[1]
+
+    def issue_child(self, child: ChildRun, input: bytes, content: str, key: str | None) -> "tuple[ChildRun, asyncio.Future[Outcome]]":
+        """Issue the start of a sub-workflow; answers it with its run id, and the future of its end."""
+        if self._evicted:
+            return child, self.loop.create_future()  # raises RunEvicted
+        options = StepOptions(key=key, child=child)
+        operation, future = self._steps.issue("child", child.workflow, input, content, options, None)
+        assert operation.options.child is not None
+        return operation.options.child, future
+
+    def publish(self, data: bytes) -> None:
+        """Tell whoever watches the run, with the next commit."""
+        state = self.state
+        self._publications += 1
+        if self._evicted or self._publications <= (state.published[-1].number if state.published else 0):
+            return
+        kept = state.published[-(MOST_PUBLISHED - 1) :] if self._publishing else []
+        state.published = [*kept, Published(self._publications, self.loop.time(), data)]
+        self._publishing = self._record.dirty = True
+
+    def knows(self, id: str) -> bool:
+        """Whether the message of that id was applied."""
+        return id in self._applied
+
+    def will_retry(self, error: BaseException) -> bool:
+        """Whether the workflow begins again when its code raises this."""
+        return self._next_delay(error) is not None
 
     @property
     def silent(self) -> bool:
@@ -231,12 +354,15 @@ class RunMachine:
         for index, entry in enumerate(self._history):
             if isinstance(entry, Retried):
                 began = self._began = entry.at
-                entries = [(i, e) for i, e in entries if isinstance(e, RecordedStep) and e.error is None]
+                entries = [(i, e) for i, e in entries if _outlives_attempt(e)]
                 optional_before = index
             else:
                 entries.append((index, entry))
         self.loop.advance(began)
         self._steps.prepare(entries, optional_before)
+        if self.state.paused is not None:
+            paused = max(place for place, (_, entry) in enumerate(entries) if isinstance(entry, Paused))
+            self._deferred, entries = entries[paused + 1 :], entries[:paused]
         return entries
 
     def _replay(self, index: int, entry: Entry) -> None:
@@ -244,9 +370,31 @@ class RunMachine:
         self._steps.resolve_late(index)
         if isinstance(entry, RecordedStep):
             self._steps.resolve((entry.address, entry.ordinal))
+        elif isinstance(entry, Received):
+            self.inbox.deliver(entry)
+        elif isinstance(entry, Updated):
+            self._handle(entry)
         elif isinstance(entry, Woken):
             self.loop.end_sleep()
+        elif isinstance(entry, CancelAsked):
+            assert self._main is not None
+            self.loop.interrupt(self._main)
         self._steps.resolve_late(index)
+
+    def _handle(self, entry: Updated) -> None:
+        task = self.loop.create_task(self._answer(entry), name=f"update {entry.name}")
+        task.add_done_callback(_forget_outcome)
+        self.loop.drain()
+
+    async def _answer(self, entry: Updated) -> None:
+        try:
+            handler = self.updates.get(entry.name)
+            if handler is None:
+                raise LookupError(f"the workflow handles no update {entry.name!r}")
+            answer = Answer(entry.id, await handler(entry.payload))
+        except Exception as error:
+            answer = Answer(entry.id, b"", ErrorInfo.of(error))
+        self.answers[entry.id] = answer
 
     # -- progress
 
@@ -257,23 +405,79 @@ class RunMachine:
         except WorkflowStuck as error:
             self._end_attempt(error, now)
 
-    def _take_result(self, message: StepResult, now: float) -> None:
-        recorded = self._steps.record(message, now)
-        if recorded is None or self.state.retry_at is not None or self.restart:
+    def _add(self, entry: Entry, now: float) -> None:
+        self._applied.add(entry.id) if not isinstance(entry, _UNNAMED) else None
+        self._show([(self._record.append(entry), entry)], now)
+
+    def _take(self, recorded: tuple[int, RecordedStep] | None, now: float) -> None:
+        if recorded is not None:
+            self._show([recorded], now)
+
+    def _show(self, recorded: Sequence[tuple[int, Entry]], now: float) -> None:
+        """Let the code see what has just been recorded, unless it rests or does not run: then it will see it when it goes on."""
+        if self.state.paused is not None:
+            self._deferred.extend(recorded)
+        elif self._goes_on():
+            self._guarded(lambda: self._replay_all(recorded), now)
+
+    def _replay_all(self, recorded: Sequence[tuple[int, Entry]]) -> None:
+        for index, entry in recorded:
+            if isinstance(entry, RecordedStep):
+                self._steps.recorded(index, entry)
+            self._replay(index, entry)
+
+    def _start_again(self, message: Start) -> None:
+        """Somebody else wants this run, who has the same idempotency key for it."""
+        state = self.state
+        if not message.notify or message.notify == state.notify or message.notify in state.watchers:
             return
-        self._steps.recorded(*recorded)
-        self._guarded(lambda: self._replay(*recorded), now)
+        if message.input_hash == state.input_hash or message.shares:
+            state.watchers.append(message.notify)
+            self.dirty = True
+        else:
+            self._record.owe(OutMail(self._record.next_serial(), message.notify, encode(conflicting(message))))
+
+    def _cancel(self, message: Cancel, now: float) -> None:
+        state = self.state
+        if state.cancelled is not None and not message.terminate:
+            return
+        entry = state.cancelled = CancelAsked(now, message.id, message.reason, message.terminate)
+        deferred, self._deferred = self._deferred, []
+        state.paused = None
+        index = self._record.append(entry)
+        self._applied.add(message.id)
+        if message.terminate or not self._goes_on():
+            self._end_cancelled(now)
+        else:
+            self._show([*deferred, (index, entry)], now)
+
+    def _cancel_steps(self, message: CancelStep, now: float) -> None:
+        recorded: list[tuple[int, Entry]] = list(self._steps.cancel(message.name, message.reason, now))
+        if recorded:
+            self._applied.add(message.id)
+            self._record.append(StepsCancelled(now, message.id, message.name, message.reason))
+            self._show(recorded, now)
+
+    def _pause(self, message: Pause, now: float) -> None:
+        if self.state.paused is None and self.state.cancelled is None:
+            entry = Paused(now, message.id, message.reason)
+            self._add(entry, now)
+            self.state.paused = entry
+
+    def _unpause(self, message: Unpause, now: float) -> None:
+        if self.state.paused is None:
+            return
+        self._applied.add(message.id)
+        self._record.append(Unpaused(now, message.id))
+        self.state.paused = None
+        deferred, self._deferred = self._deferred, []
+        self._show(deferred, now)
+        self.advance(now)
 
     def _end_sleep(self, message: EndSleep, now: float) -> None:
-        if message.id in self._woken_by or not self._goes_on():
-            return
         self.advance(now)
-        if not self._goes_on() or not self.loop.sleeps:
-            return
-        self._woken_by.add(message.id)
-        entry = Woken(now, message.id)
-        index = self._record.append(entry)
-        self._guarded(lambda: self._replay(index, entry), now)
+        if self._goes_on() and self.state.paused is None and self.loop.sleeps:
+            self._add(Woken(now, message.id), now)
 
     def _wake(self, message: Wake, now: float) -> None:
         alarms = [alarm for alarm in self.state.alarms if alarm.serial != message.serial]
@@ -296,13 +500,16 @@ class RunMachine:
         except NonDeterminismError as error:
             self._end_attempt(error, now)
             return
-        if self.loop.next_timer() is None and not self._steps.awaited:
+        self._steps.withdraw_abandoned(now)
+        if self.loop.next_timer() is None and not self._steps.awaited and not self.inbox.waits and not self.updates:
             raise WorkflowStuck("the code waits for something that can never come: no step, timer or message is outstanding")
 
     # -- ends
 
     def _finish(self, main: "asyncio.Task[bytes]", now: float) -> None:
-        if main.cancelled():
+        if main.cancelled() and self.state.cancelled is not None:
+            self._end_cancelled(now)
+        elif main.cancelled():
             self._end_attempt(asyncio.CancelledError("the workflow cancelled itself"), now)
         elif (error := main.exception()) is not None:
             self._end_attempt(error, now)
@@ -312,19 +519,34 @@ class RunMachine:
 
     def _check_limits(self, now: float) -> None:
         """What takes too long ends, also when this is noticed late: whatever came in the meantime came too late."""
-        if self._last_instant is not None and self._last_instant <= now:
-            self.state.error = ErrorInfo.of(WorkflowTimedOut(f"the run took longer than {self._last_instant - self.state.started_at:g} s"))
+        state = self.state
+        if state.paused is not None:
+            return
+        if state.cancelled is not None:
+            if state.cancelled.at + self._cleanup <= now:
+                self._end_cancelled(now)
+        elif self._last_instant is not None and self._last_instant <= now:
+            state.error = ErrorInfo.of(WorkflowTimedOut(f"the run took longer than {self._last_instant - state.started_at:g} s"))
             self._final("timed_out", now)
-        elif self._timeout is not None and self.state.retry_at is None and not self.restart and self._began + self._timeout <= now:
-            self._end_attempt(WorkflowTimedOut(f"attempt {self.state.attempt} took longer than {self._timeout:g} s"), now)
+        elif self._timeout is not None and self._goes_on() and self._began + self._timeout <= now:
+            self._end_attempt(WorkflowTimedOut(f"attempt {state.attempt} took longer than {self._timeout:g} s"), now)
+
+    def _end_cancelled(self, now: float) -> None:
+        asked = self.state.cancelled
+        assert asked is not None
+        self.state.error = ErrorInfo.of(WorkflowCancelled(asked.reason or "cancelled"))
+        self._final("cancelled", now)
+
+    def _next_delay(self, error: BaseException) -> float | None:
+        if self.state.cancelled is not None or isinstance(error, NonDeterminismError | WorkflowStuck):
+            return None
+        chance = random.Random(f"{self.state.run_id}/{self.state.attempt}")
+        return self._retry.next_delay(self.state.attempt, error, chance)
 
     def _end_attempt(self, error: BaseException, now: float) -> None:
         """The code failed: begin again later if the workflow's strategy says so, else the run has failed."""
-        info = ErrorInfo.of(error)
-        self.state.error = info
-        chance = random.Random(f"{self.state.run_id}/{self.state.attempt}")
-        final = isinstance(error, NonDeterminismError | WorkflowStuck)
-        delay = None if final else self._retry.next_delay(self.state.attempt, error, chance)
+        self.state.error = ErrorInfo.of(error)
+        delay = self._next_delay(error)
         if delay is None:
             self._final("timed_out" if isinstance(error, WorkflowTimedOut) else "failed", now)
             return
@@ -336,15 +558,25 @@ class RunMachine:
         assert self.state.error is not None
         self._record.append(Retried(now, self.state.error))
         self.state.attempt += 1
+        self.state.published_before = self._publications = max(self._publications, self.state.published_before)
         self.state.retry_at = None
         self.restart = True
+
+    def _begin_late(self, now: float) -> None:
+        self.state.begins_at = None
+        self.state.started_at = now
+        self.restart = True
+        self.dirty = True
 
     def _final(self, status: State, now: float) -> None:
         state = self.state
         state.status = status
         state.finished_at = now
-        state.outbox.clear()
-        self._steps.end()
+        state.outbox = [owed for owed in state.outbox if not isinstance(owed, OutDispatch | OutAlarm)]
+        state.paused = None
+        state.waits = []
+        self._deferred.clear()
+        self._steps.end(withdraw=status != "completed")
         if status == "completed":
             state.error = None
         self.dirty = True
@@ -353,23 +585,56 @@ class RunMachine:
 
     def _goes_on(self) -> bool:
         """Whether the present attempt of the code goes on."""
-        return not is_final(self.state.status) and self.state.retry_at is None and not self.restart
+        state = self.state
+        return not is_final(state.status) and state.retry_at is None and state.begins_at is None and not self.restart
 
     def _instant(self, now: float) -> float:
         """Time as the run sees it: hosts' clocks differ, but its journal never goes back."""
         return max(now, self.state.updated_at, self.loop.time())
 
     def _status(self) -> State:
-        if self.state.retry_at is not None:
+        state = self.state
+        if state.paused is not None:
+            return "paused"
+        if state.begins_at is not None:
+            return "scheduled"
+        if state.retry_at is not None:
             return "awaiting_retry"
-        waiting = False
+        retries = children = False
         for step in self._steps.outstanding:
             if step.due is not None:
-                waiting = True
+                retries = True
+            elif step.kind == "child":
+                children = True
             elif step.kind == "task":
                 return "awaiting_task"
             else:
                 return "running"
-        if waiting:
+        if children:
+            return "awaiting_child"
+        if state.waits:
+            return "awaiting_event"
+        if retries:
             return "awaiting_retry"
         return "sleeping" if self.loop.next_timer() is not None else "running"
+
+
+_UNNAMED = RecordedStep | Tick | Retried
+
+
+def conflicting(start: Start) -> Ended:
+    """What the sender of a start is told whose idempotency key another payload has."""
+    error = IdempotencyConflict(
+        f"run {start.run_id} has idempotency key {start.key!r} and another payload", key=start.key, run_id=start.run_id
+    )
+    return Ended(start.run_id, "failed", None, ErrorInfo.of(error))
+
+
+def _outlives_attempt(entry: Entry) -> bool:
+    """What the next attempt of the workflow finds again."""
+    return isinstance(entry, Received | Updated | Paused) or (isinstance(entry, RecordedStep) and entry.error is None)
+
+
+def _forget_outcome(task: "asyncio.Task[None]") -> None:
+    if not task.cancelled():
+        task.exception()

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from hashlib import blake2b
 from typing import NamedTuple
 
-from aiki.journal.state import StepKind
+from aiki.journal.state import ChildRun, StepKind
 from aiki.types.failure import ErrorInfo
 from aiki.types.messages import Attempt
 from aiki.types.retry import Retry
@@ -42,6 +42,7 @@ class StepOptions(NamedTuple):
     retry: Retry | None = None
     timeout: float | None = None
     key: str | None = None
+    child: ChildRun | None = None
 
 
 class Operation:
@@ -58,6 +59,11 @@ class Operation:
         self.body = body
         self.outcome: Outcome | None = None
         self.futures: list[asyncio.Future[Outcome]] = []
+
+    @property
+    def abandoned(self) -> bool:
+        """Whether everybody who waited for it was interrupted."""
+        return self.outcome is None and bool(self.futures) and all(future.cancelled() for future in self.futures)
 
     def resolve(self, outcome: Outcome) -> None:
         """Give the outcome to whoever still waits."""

@@ -15,16 +15,30 @@ from aiki.types.states import State
 
 __all__ = [
     "Alarm",
+    "CancelAsked",
+    "ChildRun",
     "Entry",
     "OutAlarm",
+    "OutChild",
+    "OutClose",
     "OutDispatch",
+    "OutMail",
+    "OutWithdrawal",
     "Outgoing",
+    "ParentClose",
+    "Paused",
     "PendingStep",
+    "Published",
+    "Received",
     "RecordedStep",
     "Retried",
     "RunState",
     "StepKind",
+    "StepsCancelled",
     "Tick",
+    "Unpaused",
+    "Updated",
+    "Wait",
     "Woken",
     "decode_entries",
     "decode_state",
@@ -32,7 +46,8 @@ __all__ = [
     "encode_state",
 ]
 
-StepKind = Literal["local", "task"]
+StepKind = Literal["local", "task", "child"]
+ParentClose = Literal["cancel", "abandon", "terminate"]
 FORMAT = 1
 
 
@@ -52,6 +67,8 @@ class RecordedStep(msgspec.Struct, frozen=True, array_like=True, omit_defaults=T
     worker: str = ""
     failed: tuple[Attempt, ...] = ()
     queue: str | None = None
+    child: str = ""
+    """The id of the run that it started, if it is a child."""
 
 
 class Tick(msgspec.Struct, frozen=True, array_like=True, tag="tick"):
@@ -74,7 +91,88 @@ class Woken(msgspec.Struct, frozen=True, array_like=True, tag="woken"):
     id: str
 
 
-Entry = RecordedStep | Tick | Retried | Woken
+class Received(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, tag="event"):
+    """An event came, waited for or not."""
+
+    at: float
+    name: str
+    payload: bytes
+    id: str
+
+
+class Updated(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, tag="update"):
+    """An update came, and its handler began."""
+
+    at: float
+    name: str
+    payload: bytes
+    id: str
+
+
+class CancelAsked(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, tag="cancel"):
+    """The run was told to end: its code is interrupted, or (`terminate`) not asked."""
+
+    at: float
+    id: str
+    reason: str = ""
+    terminate: bool = False
+
+
+class Paused(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, tag="pause"):
+    """The run was paused: what is recorded from here on waits for the end of the pause."""
+
+    at: float
+    id: str
+    reason: str = ""
+
+
+class StepsCancelled(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, tag="cancel-step"):
+    """The outstanding steps of that name were withdrawn by request."""
+
+    at: float
+    id: str
+    name: str
+    reason: str = ""
+
+
+class Unpaused(msgspec.Struct, frozen=True, array_like=True, tag="unpause"):
+    """The pause was over."""
+
+    at: float
+    id: str
+
+
+Entry = RecordedStep | Tick | Retried | Woken | Received | Updated | CancelAsked | StepsCancelled | Paused | Unpaused
+
+
+class Wait(msgspec.Struct, frozen=True, array_like=True):
+    """The code waits for any of these events, since that instant."""
+
+    names: tuple[str, ...]
+    since: float
+
+
+class Published(msgspec.Struct, frozen=True, array_like=True):
+    """The `number`-th thing that the code has told whoever watches it: JSON."""
+
+    number: int
+    at: float
+    data: bytes
+
+
+class ChildRun(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
+    """A sub-workflow, as its parent knows it. `close`: what becomes of it when the parent ends first."""
+
+    run_id: str
+    workflow: str
+    version: str
+    close: ParentClose = "cancel"
+    key: str | None = None
+    retry: Retry | None = None
+    timeout: float | None = None
+    deadline: float | None = None
+    queue: str | None = None
+    shares: bool = False
 
 
 class PendingStep(msgspec.Struct, array_like=True, omit_defaults=True):
@@ -96,6 +194,7 @@ class PendingStep(msgspec.Struct, array_like=True, omit_defaults=True):
     failed: tuple[Attempt, ...] = ()
     due: float | None = None
     serial: int = 0
+    child: ChildRun | None = None
 
 
 class OutDispatch(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, tag="task"):
@@ -114,7 +213,41 @@ class OutAlarm(msgspec.Struct, frozen=True, array_like=True, tag="alarm"):
     due: float
 
 
-Outgoing = OutDispatch | OutAlarm
+class OutWithdrawal(msgspec.Struct, frozen=True, array_like=True, tag="withdraw"):
+    """Owed: the dispatch `dispatch` of task `name` is to be taken back."""
+
+    serial: int
+    dispatch: int
+    name: str
+    queue: str | None
+
+
+class OutChild(msgspec.Struct, frozen=True, array_like=True, tag="child"):
+    """Owed: the start of the sub-workflow that a step is."""
+
+    serial: int
+    address: str
+    ordinal: int
+
+
+class OutClose(msgspec.Struct, frozen=True, array_like=True, tag="close"):
+    """Owed: word to a sub-workflow that it is to end."""
+
+    serial: int
+    address: str
+    ordinal: int
+    child: ChildRun
+
+
+class OutMail(msgspec.Struct, frozen=True, array_like=True, tag="mail"):
+    """Owed: an encoded message for the mailbox of another actor."""
+
+    serial: int
+    mailbox: str
+    data: bytes
+
+
+Outgoing = OutDispatch | OutAlarm | OutWithdrawal | OutChild | OutClose | OutMail
 
 
 class Alarm(msgspec.Struct, frozen=True, array_like=True):
@@ -159,6 +292,23 @@ class RunState(msgspec.Struct, array_like=True, kw_only=True):
     alarms: list[Alarm] = []
     outbox: list[Outgoing] = []
     notify: str = ""
+    begins_at: float | None = None
+    """When its code is to begin, if that is still to come."""
+    parent: str = ""
+    retry: Retry | None = None
+    """In place of what the workflow declares; so are `timeout` and `deadline`."""
+    timeout: float | None = None
+    deadline: float | None = None
+    queue: str | None = None
+    paused: Paused | None = None
+    cancelled: CancelAsked | None = None
+    waits: list[Wait] = []
+    published: list[Published] = []
+    """What the last commit that had any published; `published[-1].number` counts all there were."""
+    published_before: int = 0
+    """How many the attempts before this one published."""
+    watchers: list[str] = []
+    """Mailboxes, besides `notify`, that must be told of its end."""
 
 
 _encoder = msgspec.msgpack.Encoder()

@@ -10,13 +10,35 @@ import asyncio
 import heapq
 from collections.abc import Iterable
 
+import msgspec
+
 from aiki.journal.loop import DeterministicLoop
 from aiki.journal.operation import Body, Operation, Outcome, StepId, StepOptions, keyed_address
 from aiki.journal.record import Record
-from aiki.journal.state import Entry, OutDispatch, PendingStep, RecordedStep, StepKind
+from aiki.journal.state import (
+    ChildRun,
+    Entry,
+    OutChild,
+    OutClose,
+    OutDispatch,
+    OutWithdrawal,
+    PendingStep,
+    RecordedStep,
+    StepKind,
+)
 from aiki.schema import content_hash
-from aiki.types.errors import IdempotencyConflict, NonDeterminismError
-from aiki.types.messages import StepFailedOnce, StepResult, kept_attempts
+from aiki.types.errors import (
+    ChildCancelled,
+    ChildFailed,
+    ChildTimedOut,
+    DefinitionError,
+    IdempotencyConflict,
+    NonDeterminismError,
+    TaskCancelled,
+)
+from aiki.types.failure import ErrorInfo
+from aiki.types.identifiers import child_run_id, keyed_run_id
+from aiki.types.messages import Attempt, Ended, StepFailedOnce, StepResult, kept_attempts
 
 __all__ = ["Steps"]
 
@@ -37,12 +59,14 @@ class Steps:
         self._late: list[tuple[int, StepId]] = []
         self._new: list[Operation] = []
         self._local: list[Operation] = []
+        self._stopped: list[StepId] = []
+        self._cancellations = 0
 
     # -- called by workflow code
 
     def issue(
         self, kind: StepKind, name: str, input: bytes, content: str, options: StepOptions, body: Body | None
-    ) -> "asyncio.Future[Outcome]":
+    ) -> "tuple[Operation, asyncio.Future[Outcome]]":
         """The future has the step's outcome once that is recorded. `content` is the hash of the canonical input."""
         if options.key is None:
             address = f"{name}:{content}"
@@ -59,7 +83,9 @@ class Steps:
                 future.set_result(operation.outcome)
             else:
                 operation.futures.append(future)
-            return future
+            return operation, future
+        if options.child is not None:
+            options = options._replace(child=self._identified(options.child, id))
         operation = Operation(id, kind, name, input, options, body)
         operation.futures.append(future)
         self._operations[id] = operation
@@ -73,7 +99,14 @@ class Steps:
             self._check_same(pending.input, input, name, options.key)
             if pending.kind == "local":
                 self._take_up_local(pending, operation)
-        return future
+        return operation, future
+
+    def _identified(self, child: ChildRun, id: StepId) -> ChildRun:
+        parent = self._record.state.run_id
+        run_id = child_run_id(parent, *id) if child.key is None else keyed_run_id(child.workflow, child.key)
+        if run_id == parent:
+            raise DefinitionError(f"run {parent} cannot be its own child: the idempotency key {child.key!r} is its own", where="child")
+        return msgspec.structs.replace(child, run_id=run_id)
 
     def _take_up_local(self, pending: PendingStep, operation: Operation) -> None:
         if operation.kind == "task":
@@ -108,7 +141,7 @@ class Steps:
     @property
     def awaited(self) -> bool:
         """Whether an outcome can still come that the code waits for."""
-        return any(step.kind == "task" or id in self._operations for id, step in self._pending.items())
+        return any(step.kind != "local" or id in self._operations for id, step in self._pending.items())
 
     def pending(self, id: StepId) -> PendingStep | None:
         """A step that has no outcome yet."""
@@ -163,23 +196,84 @@ class Steps:
         pending = self._pending.get(id)
         if pending is None or pending.serial != message.serial:
             return None
-        del self._pending[id]
+        return self._end_step(
+            pending, now, message.value, message.error, started_at=message.started_at, worker=message.worker, failed=message.failed
+        )
+
+    def _end_step(
+        self,
+        pending: PendingStep,
+        now: float,
+        value: bytes,
+        error: ErrorInfo | None,
+        *,
+        started_at: float = 0.0,
+        worker: str = "",
+        failed: tuple[Attempt, ...] = (),
+    ) -> tuple[int, RecordedStep]:
+        del self._pending[pending.address, pending.ordinal]
         entry = RecordedStep(
-            message.address,
-            message.ordinal,
+            pending.address,
+            pending.ordinal,
             pending.kind,
             pending.name,
             pending.input,
             pending.issued_at,
             now,
-            message.value,
-            message.error,
-            message.started_at,
-            message.worker,
-            kept_attempts(pending.failed + message.failed),
+            value,
+            error,
+            started_at,
+            worker,
+            kept_attempts(pending.failed + failed),
             pending.queue,
+            pending.child.run_id if pending.child is not None else "",
         )
         return self._record.append(entry), entry
+
+    def end_child(self, message: Ended, now: float) -> tuple[int, RecordedStep] | None:
+        """A sub-workflow has ended; None when it is not waited for."""
+        for pending in self._pending.values():
+            if pending.child is not None and pending.child.run_id == message.run_id:
+                error = None if message.status == "completed" else _child_error(pending.child, message)
+                return self._end_step(pending, now, message.result or b"null", error)
+        return None
+
+    def cancel(self, name: str, reason: str, now: float) -> list[tuple[int, RecordedStep]]:
+        """Withdraw the outstanding steps of that name, each with an error as its outcome."""
+        why = f": {reason}" if reason else ""
+        found = [step for step in self._pending.values() if step.name == name]
+        return [self._withdraw(step, now, f"{name!r} was cancelled{why}") for step in found]
+
+    def withdraw_abandoned(self, now: float) -> None:
+        """Withdraw the steps that nobody waits for any more, since whoever did was interrupted."""
+        if self._loop.cancellations == self._cancellations:
+            return
+        self._cancellations = self._loop.cancellations
+        for id, operation in list(self._operations.items()):
+            if operation.abandoned and (pending := self._pending.get(id)) is not None:
+                self.recorded(*self._withdraw(pending, now, "nobody waits for it any more"))
+                self._consume(id)
+
+    def _withdraw(self, pending: PendingStep, now: float, why: str) -> tuple[int, RecordedStep]:
+        if pending.kind == "child":
+            self._close(pending)
+        self._take_back(pending)
+        return self._end_step(pending, now, b"", ErrorInfo.of(TaskCancelled(why)))
+
+    def _take_back(self, pending: PendingStep) -> None:
+        if pending.kind == "task":
+            self._record.owe(OutWithdrawal(self._record.next_serial(), pending.serial, pending.name, pending.queue))
+        elif pending.kind == "local":
+            self._stopped.append((pending.address, pending.ordinal))
+
+    def _close(self, pending: PendingStep) -> None:
+        if pending.child is not None and pending.child.close != "abandon":
+            self._record.owe(OutClose(self._record.next_serial(), pending.address, pending.ordinal, pending.child))
+
+    def take_stopped(self) -> list[StepId]:
+        """The local steps whose bodies are to be stopped."""
+        stopped, self._stopped = self._stopped, []
+        return stopped
 
     def postpone(self, message: StepFailedOnce, now: float) -> None:
         """Attempts failed; the next one is due later than anybody should wait for it in memory."""
@@ -208,6 +302,9 @@ class Steps:
 
     def take_up_new(self, now: float) -> None:
         """What the code has issued becomes part of the state. `NonDeterminismError` when the journal holds other steps in its place."""
+        if self._new and self._loop.cancellations:
+            # Issued and interrupted in one turn: it has never been.
+            self._new = [operation for operation in self._new if not operation.abandoned]
         if not self._new:
             return
         if len(self._unconsumed) > self._optional:
@@ -218,6 +315,9 @@ class Steps:
             self._pending[operation.id] = step
             if operation.kind == "task":
                 self._dispatch(step, None)
+            elif operation.kind == "child":
+                step.serial = self._record.next_serial()
+                self._record.owe(OutChild(step.serial, step.address, step.ordinal))
             else:
                 # A step that must not begin twice is written before it begins once.
                 self._record.dirty |= operation.options.retry is not None and operation.options.retry.on_crash == "fail"
@@ -228,10 +328,14 @@ class Steps:
         self._new.clear()
         self._local.clear()
 
-    def end(self) -> None:
-        """The run has ended: nothing is outstanding any more."""
-        self._pending.clear()
+    def end(self, *, withdraw: bool) -> None:
+        """The run has ended: nothing is outstanding any more, but for its children, whom their policies concern."""
         self.hold_new()
+        for pending in self._pending.values():
+            self._close(pending)
+            if withdraw or pending.kind == "local":
+                self._take_back(pending)
+        self._pending = {id: step for id, step in self._pending.items() if step.kind == "child"}
 
     def forget(self) -> None:
         """The code is abandoned."""
@@ -251,6 +355,7 @@ class Steps:
             options.retry,
             options.timeout,
             options.key,
+            child=options.child,
         )
 
     def _dispatch(self, step: PendingStep, due: float | None) -> None:
@@ -270,3 +375,10 @@ class Steps:
             recorded=recorded,
             issued=issued,
         )
+
+
+def _child_error(child: ChildRun, ended: Ended) -> ErrorInfo:
+    kind = {"cancelled": ChildCancelled, "timed_out": ChildTimedOut}.get(ended.status, ChildFailed)
+    why = f": {ended.error}" if ended.error is not None else ""
+    error = ErrorInfo.of(kind(f"run {child.run_id} of workflow {child.workflow!r} {ended.status.replace('_', ' ')}{why}"))
+    return msgspec.structs.replace(error, cause=ended.error)

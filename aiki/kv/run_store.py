@@ -1,11 +1,14 @@
 """The run store: run states in a JetStream KV bucket, changed only by compare-and-set.
 
+What waits in a run's mailbox can be read here as well.
+
 Keys: `<run id>` for the state, `<run id>.s<start>-<end>` for sealed segments of its journal.
 """
 
 from aiki.kv.actor_store import ActorStore
 from aiki.transport.port import Transport
 from aiki.transport.surely import surely
+from aiki.types.messages import Event, Start, decode_mail
 from aiki.types.subjects import Subjects
 
 __all__ = ["RunStore"]
@@ -16,6 +19,7 @@ class RunStore(ActorStore):
 
     def __init__(self, transport: Transport, subjects: Subjects) -> None:
         super().__init__(transport, subjects.runs_stream, subjects.runs_prefix)
+        self._mail_stream = subjects.mail_stream
 
     async def seal(self, run_id: str, start: int, end: int, segment: bytes, *, ttl: float | None = None) -> None:
         """Write the journal's entries `start` to `end` as an immutable segment; its key names its content, so doing it twice is fine."""
@@ -27,6 +31,22 @@ class RunStore(ActorStore):
         if stored is None:
             raise LookupError(f"run {run_id}: the sealed journal segment {start} to {end} is missing")
         return stored.data
+
+    async def start(self, subject: str) -> Start | None:
+        """The start that waits there, if any."""
+        stored = (await surely(lambda: self._transport.last(self._mail_stream, subject))).answer
+        message = None if stored is None else decode_mail(stored.data)
+        return message if isinstance(message, Start) else None
+
+    async def events(self, mailbox: str) -> list[Event]:
+        """The events that stand in a run's mailbox, settled ones excepted, oldest first."""
+        found: list[Event] = []
+        sequence = 0
+        while (stored := await self._transport.next(self._mail_stream, f"{mailbox}.event", sequence + 1)) is not None:
+            sequence = stored.sequence
+            if isinstance(message := decode_mail(stored.data), Event):
+                found.append(message)
+        return found
 
     async def ids(self) -> list[str]:
         """The ids of all runs, oldest first as far as their ids tell."""

@@ -51,15 +51,15 @@ log = logging.getLogger("aiki.transport")
 class _Replayed:
     """What nats-py reads of a subscription when it closes, or replays subscriptions after a reconnect."""
 
-    _queue = ""
     _max_msgs = 0
     _received = 0
     _wait_for_msgs_task = None
     _message_iterator = None
     _pending_next_msgs_calls = None
 
-    def __init__(self, subject: str) -> None:
+    def __init__(self, subject: str, group: str) -> None:
         self._subject = subject
+        self._queue = group
 
 
 class Connection(Client):
@@ -137,14 +137,14 @@ class Connection(Client):
         if self._transport is not None:
             self._transport.close()  # type: ignore[no-untyped-call]
 
-    def listen(self, subject: str, receiver: Receiver) -> int:
+    def listen(self, subject: str, receiver: Receiver, group: str = "") -> int:
         """Subscribe; the subscription survives reconnects. Answers its id."""
         self._sid += 1
         sid = self._sid
-        self._subs[sid] = _Replayed(subject)  # type: ignore[assignment]
+        self._subs[sid] = _Replayed(subject, group)  # type: ignore[assignment]
         self.receivers[b"%d" % sid] = receiver
         if self._status == Client.CONNECTED:
-            self.write(f"SUB {subject}  {sid}\r\n".encode())
+            self.write(f"SUB {subject} {group} {sid}\r\n".encode())
         return sid
 
     def unlisten(self, sid: int, *, deaf: bool = True) -> None:

@@ -166,7 +166,7 @@ class JetStreamTransport:
             return self._failed(error)
         return self._exchange.ask(subject, lines, data, timeout, pending)  # type: ignore[return-value]
 
-    async def subscribe(self, subject: str, handler: Callable[[Message], None]) -> Subscription:
+    async def subscribe(self, subject: str, handler: Callable[[Message], None], *, group: str = "") -> Subscription:
         self._check_open()
         if not subject or " " in subject or not subject.isprintable():
             raise TransportError(f"{subject!r} is not a subject")
@@ -175,7 +175,7 @@ class JetStreamTransport:
         def receive(subject: bytes, reply: bytes, block: bytes, data: bytes) -> None:
             handler(WireMessage(exchange.send, subject, reply, block, data))
 
-        sid = self._connection.listen(subject, receive)
+        sid = self._connection.listen(subject, receive, group)
         await self._flush()
         return _JetStreamSubscription(self._connection, sid)
 
@@ -214,7 +214,14 @@ class JetStreamTransport:
                 return _direct(message, subject)
             except NoResponders:
                 self._modes.pop(stream, None)
-        answer = await self._api.call(f"STREAM.MSG.GET.{stream}", {"last_by_subj": subject}, MessageAnswer)
+        return await self._read(stream, subject, {"last_by_subj": subject})
+
+    async def next(self, stream: str, subject: str, sequence: int) -> Stored | None:
+        self._check_open()
+        return await self._read(stream, subject, {"seq": sequence, "next_by_subj": subject})
+
+    async def _read(self, stream: str, subject: str, which: dict[str, str | int]) -> Stored | None:
+        answer = await self._api.call(f"STREAM.MSG.GET.{stream}", which, MessageAnswer)
         if answer.error is not None:
             if answer.error.err_code == NO_MESSAGE:
                 return None

@@ -224,8 +224,11 @@ class Transport(Protocol):
         Errors, through the future: `NoResponders` (at once), `RequestTimeout`.
         """
 
-    async def subscribe(self, subject: str, handler: Callable[[Message], None]) -> Subscription:
-        """Core subscription: `handler` is called (and must not block) for each message. Returns when the server knows of it."""
+    async def subscribe(self, subject: str, handler: Callable[[Message], None], *, group: str = "") -> Subscription:
+        """Core subscription: `handler` is called (and must not block) for each message. Returns when the server knows of it.
+
+        Of the subscribers of one `group` each message reaches one.
+        """
 
     async def consume(self, stream: str, durable: str, handler: Callable[[Delivery], None], *, window: int) -> Consumption:
         """Pull from an existing durable consumer without pause, `window` deliveries at most unsettled.
@@ -238,6 +241,9 @@ class Transport(Protocol):
 
         A KV marker of deletion or expiry counts as none.
         """
+
+    async def next(self, stream: str, subject: str, sequence: int) -> Stored | None:
+        """The oldest message on `subject` whose sequence is at least that, as the stream's leader has it; None when there is none."""
 
     async def subjects(self, stream: str, pattern: str) -> list[str]:
         """Those subjects of `stream` that match `pattern` and hold a message, sorted."""

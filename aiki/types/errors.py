@@ -11,6 +11,9 @@
     ├── UnknownWorkflow            nobody serves that workflow or version
     ├── RunNotFound                there is no run with that id
     ├── RunEnded                   the run has ended: it takes no messages any more
+    ├── UnknownEvent               the workflow waits for no event of that name
+    ├── QueryFailed                a query could not be answered
+    ├── UpdateFailed               the workflow's handler of an update raised, or there is none
     ├── ScheduleNotFound           there is no schedule with that id
     ├── ScheduleConflict           a schedule exists with other settings, or was changed by somebody else
     ├── RunError                   a run ended without a result
@@ -18,9 +21,14 @@
     │   ├── WorkflowCancelled      it was cancelled
     │   └── WorkflowTimedOut       it took longer than its timeout
     ├── ResultTimeout              the caller's own patience ended; the run goes on
+    ├── EventTimeout               raised inside a workflow: no such event came in time
     ├── TaskFailed                 raised inside a workflow: a task failed for good
+    │   ├── TaskCancelled          ... because it was cancelled
     │   ├── TaskTimedOut           ... because its attempts took too long
     │   └── WorkerLost             ... because its worker was lost, and its strategy says not to run it again then
+    ├── ChildFailed                raised inside a workflow: a sub-workflow ended without a result
+    │   ├── ChildCancelled         ... because it was cancelled
+    │   └── ChildTimedOut          ... because it took too long
     ├── NonDeterminismError        the code does not fit the recorded journal
     ├── WorkflowStuck              the code waits for something that can never come
     ├── DurableLoopError           workflow code tried real I/O or threads on the deterministic loop
@@ -45,9 +53,13 @@ from typing import Any, ClassVar
 __all__ = [
     "AikiError",
     "BackfillTooLarge",
+    "ChildCancelled",
+    "ChildFailed",
+    "ChildTimedOut",
     "Conflict",
     "DefinitionError",
     "DurableLoopError",
+    "EventTimeout",
     "IdempotencyConflict",
     "InvalidName",
     "InvalidSchedule",
@@ -59,6 +71,7 @@ __all__ = [
     "OutcomeUnknown",
     "PayloadError",
     "PayloadTooLarge",
+    "QueryFailed",
     "RequestTimeout",
     "ResultTimeout",
     "RunEnded",
@@ -68,11 +81,14 @@ __all__ = [
     "ScheduleNotFound",
     "ServerTooOld",
     "StreamMissing",
+    "TaskCancelled",
     "TaskFailed",
     "TaskTimedOut",
     "TopologyMismatch",
     "TransportError",
+    "UnknownEvent",
     "UnknownWorkflow",
+    "UpdateFailed",
     "WorkerLost",
     "WorkflowCancelled",
     "WorkflowFailed",
@@ -165,6 +181,27 @@ class RunEnded(AikiError):
     code = "run_ended"
 
 
+class UnknownEvent(AikiError):
+    """The workflow declares its events, and this is none of them. Fields: `event`, `workflow`, `known`."""
+
+    code = "unknown_event"
+
+
+class QueryFailed(AikiError):
+    """A query could not be answered: there is none of that name, it raised, or the run has no variables any more.
+
+    Fields: `run_id`, `query`, `error` (an `ErrorInfo` or None).
+    """
+
+    code = "query_failed"
+
+
+class UpdateFailed(AikiError):
+    """The workflow's handler of an update raised, or there is none of that name. Fields: `run_id`, `update`, `error` (an `ErrorInfo`)."""
+
+    code = "update_failed"
+
+
 class ScheduleNotFound(AikiError):
     """There is no schedule with that id. Fields: `schedule_id`."""
 
@@ -207,6 +244,12 @@ class ResultTimeout(AikiError):
     code = "result_timeout"
 
 
+class EventTimeout(AikiError):
+    """Raised inside a workflow: none of the events came in time. Fields: `events`, `timeout` (seconds)."""
+
+    code = "event_timeout"
+
+
 class TaskFailed(AikiError):
     """Raised inside a workflow when a task failed for good.
 
@@ -214,6 +257,12 @@ class TaskFailed(AikiError):
     """
 
     code = "task_failed"
+
+
+class TaskCancelled(TaskFailed):
+    """The task was cancelled, by `handle.cancel_task` or because nobody waited for it any more."""
+
+    code = "task_cancelled"
 
 
 class TaskTimedOut(TaskFailed):
@@ -226,6 +275,24 @@ class WorkerLost(TaskFailed):
     """A task with `Retry.never(on_crash="fail")` had been given to a worker that was lost: whether its body ran is not known."""
 
     code = "worker_lost"
+
+
+class ChildFailed(AikiError):
+    """Raised inside a workflow when a sub-workflow ended without a result. Fields: `run_id`, `workflow`, `error` (`ErrorInfo` or None)."""
+
+    code = "child_failed"
+
+
+class ChildCancelled(ChildFailed):
+    """The sub-workflow was cancelled."""
+
+    code = "child_cancelled"
+
+
+class ChildTimedOut(ChildFailed):
+    """The sub-workflow took longer than its timeout."""
+
+    code = "child_timed_out"
 
 
 class NonDeterminismError(AikiError):

@@ -5,7 +5,7 @@ import secrets
 import time
 from typing import NewType
 
-__all__ = ["RunId", "ScheduleId", "TaskId", "WorkerId", "is_run_id", "keyed_run_id", "new_run_id", "scheduled_run_id"]
+__all__ = ["RunId", "ScheduleId", "TaskId", "WorkerId", "child_run_id", "is_run_id", "keyed_run_id", "new_run_id", "scheduled_run_id"]
 
 RunId = NewType("RunId", str)
 TaskId = NewType("TaskId", str)
@@ -45,3 +45,9 @@ def scheduled_run_id(schedule: str, born: str, kind: str, planned: float) -> Run
     """The id of the run that a firing of a schedule starts: the same for everybody who decides that firing."""
     digest = hashlib.sha256(f"{schedule}\0{born}\0{kind}\0{planned:.6f}".encode()).digest()
     return RunId("s" + _base32(int.from_bytes(digest[:16], "big"), 25))
+
+
+def child_run_id(parent: str, address: str, ordinal: int) -> RunId:
+    """The id of the run that a step of `parent` starts as a child: the same at each replay."""
+    digest = hashlib.sha256(f"{parent}\0{address}\0{ordinal}".encode()).digest()
+    return RunId("c" + _base32(int.from_bytes(digest[:16], "big"), 25))

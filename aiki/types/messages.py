@@ -13,20 +13,29 @@ from aiki.types.retry import Retry
 from aiki.types.states import State
 
 __all__ = [
+    "Answer",
     "Attempt",
+    "Cancel",
+    "CancelStep",
     "Dispatch",
     "EndSleep",
     "Ended",
+    "Event",
     "Mail",
+    "Pause",
+    "Query",
     "Resume",
     "Start",
     "StepFailedOnce",
     "StepResult",
+    "Unpause",
+    "Update",
     "Wake",
     "attempts_made",
     "decode_dispatch",
-    "decode_ended",
     "decode_mail",
+    "decode_news",
+    "decode_request",
     "encode",
     "kept_attempts",
 ]
@@ -78,6 +87,16 @@ class Start(_Wire, frozen=True, tag="start"):
     """A mailbox, in the mail stream, that must be told of its end: durably, by an `Ended` message."""
     due: float | None = None
     """The instant at which it is to begin, if not at once."""
+    parent: str = ""
+    """The run that has started it as a child."""
+    retry: Retry | None = None
+    """In place of what the workflow declares; so are `timeout` and `deadline`, in seconds."""
+    timeout: float | None = None
+    deadline: float | None = None
+    queue: str | None = None
+    """Whose workers run its tasks, but for those that name a queue themselves."""
+    shares: bool = False
+    """Whether a run that exists under the same idempotency key, with another payload, is as good."""
 
 
 class StepResult(_Wire, frozen=True, tag="result"):
@@ -126,6 +145,68 @@ class EndSleep(_Wire, frozen=True, tag="end-sleep"):
     id: str
 
 
+class Event(_Wire, frozen=True, tag="event"):
+    """Something that the run may wait for. One `id` counts once. `after`: the id of the one that its sender has sent before it."""
+
+    name: str
+    payload: bytes
+    id: str
+    after: str = ""
+
+
+class Update(_Wire, frozen=True, tag="update"):
+    """A message that the run's code handles and answers, on the core subject `reply`. One `id` counts once, and has one answer."""
+
+    name: str
+    payload: bytes
+    id: str
+    reply: str = ""
+
+
+class Cancel(_Wire, frozen=True, tag="cancel"):
+    """Interrupt the run's code, which may clean up; `terminate`: end the run without asking it."""
+
+    id: str
+    reason: str = ""
+    terminate: bool = False
+
+
+class CancelStep(_Wire, frozen=True, tag="cancel-step"):
+    """Withdraw the outstanding steps of that name."""
+
+    id: str
+    name: str
+    reason: str = ""
+
+
+class Pause(_Wire, frozen=True, tag="pause"):
+    """Let the code rest: what comes is recorded and waits."""
+
+    id: str
+    reason: str = ""
+
+
+class Unpause(_Wire, frozen=True, tag="unpause"):
+    """Go on with what has come since the pause."""
+
+    id: str
+
+
+class Query(_Wire, frozen=True, tag="query"):
+    """Ask for a view of the run's variables; never stored."""
+
+    name: str
+    payload: bytes = b"null"
+
+
+class Answer(_Wire, frozen=True, tag="answer"):
+    """What an update or a query came to: `value` (JSON) when `error` is None."""
+
+    id: str
+    value: bytes
+    error: ErrorInfo | None = None
+
+
 class Ended(_Wire, frozen=True, tag="ended"):
     """A run has ended: `status` is its final state."""
 
@@ -135,7 +216,7 @@ class Ended(_Wire, frozen=True, tag="ended"):
     error: ErrorInfo | None
 
 
-Mail = Start | StepResult | StepFailedOnce | Wake | Resume | Ended | EndSleep
+Mail = Start | StepResult | StepFailedOnce | Wake | Resume | Ended | EndSleep | Event | Update | Cancel | CancelStep | Pause | Unpause
 
 
 class Dispatch(_Wire, frozen=True, tag="task"):
@@ -159,8 +240,10 @@ class Dispatch(_Wire, frozen=True, tag="task"):
 _encoder = msgspec.msgpack.Encoder()
 _mail = msgspec.msgpack.Decoder(Mail)
 _dispatch = msgspec.msgpack.Decoder(Dispatch)
-_ended = msgspec.msgpack.Decoder(Ended)
+_news = msgspec.msgpack.Decoder(Ended | Answer)
+_request = msgspec.msgpack.Decoder(Mail | Query)
 encode = _encoder.encode
 decode_mail = _mail.decode
 decode_dispatch = _dispatch.decode
-decode_ended = _ended.decode
+decode_news = _news.decode
+decode_request = _request.decode

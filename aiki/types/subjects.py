@@ -8,8 +8,9 @@
     schedules KV bucket aiki-schedules-<region>    key <schedule id>; its mailbox is aiki.<region>.mail.schedule.<schedule id>
     workers   KV bucket aiki-workers-<region>      key <worker id>, expires
 
-Core subjects: aiki.<region>.host.<host id> (the warm path), aiki.<region>.client.<client id> (ends of runs, to who started them) and
-aiki.<region>.live.<run id> (each commit of a run, republished by the server).
+Core subjects: aiki.<region>.host.<host id> (the warm path), aiki.<region>.client.<client id> (ends of runs and answers, to who asked),
+aiki.<region>.live.<run id> (each commit of a run, republished by the server), aiki.<region>.withdrawn.<run id> (dispatches that are taken
+back, to who runs them) and aiki.<region>.query.<workflow>.<version> (queries of runs that no host has in memory).
 """
 
 import hashlib
@@ -57,6 +58,8 @@ class Subjects:
         self.host_prefix = f"{root}.host."
         self.client_prefix = f"{root}.client."
         self.live_prefix = f"{root}.live."
+        self.withdrawn_prefix = f"{root}.withdrawn."
+        self.query_prefix = f"{root}.query."
 
     def run_mail(self, workflow: str, version: str) -> str:
         """The common part, up to the run id, of the mailboxes of all runs of a workflow's version."""
@@ -65,6 +68,10 @@ class Subjects:
     def run_start(self, workflow: str, version: str, run_id: str) -> str:
         """Where a start waits for a worker."""
         return f"{self.run_mail(workflow, version)}{run_id}.start"
+
+    def run_query(self, workflow: str, version: str) -> str:
+        """Where any host answers queries of a workflow's version."""
+        return f"{self.query_prefix}{to_token(workflow)}.{to_token(version)}"
 
     def delayed_start(self, run_id: str) -> str:
         """The schedule of a start that waits for its instant."""

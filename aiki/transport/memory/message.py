@@ -41,9 +41,10 @@ class MemoryMessage:
 class MemorySubscription:
     """See `aiki.transport.port.Subscription`."""
 
-    def __init__(self, transport: "MemoryTransport", pattern: str, handler: Callable[[Message], None]) -> None:
+    def __init__(self, transport: "MemoryTransport", pattern: str, handler: Callable[[Message], None], group: str) -> None:
         self.transport = transport
         self.pattern = pattern
+        self.group = group
         self._handler: Callable[[Message], None] | None = handler
 
     async def stop(self) -> None:

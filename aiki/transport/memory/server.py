@@ -81,7 +81,7 @@ class MemoryServer:
 
     def scatter(self, subject: str, data: bytes, headers: Headers, reply: ReplyTo | None = None) -> int:
         """Send a core message to the subscribers on `subject`; answers how many there are."""
-        listeners = self._subscriptions.find(subject)
+        listeners = _one_per_group(self._subscriptions.find(subject))
         for one in listeners:
             one.transport.deliver(one.receive, subject, data, headers, reply)
         return len(listeners)
@@ -194,3 +194,15 @@ def _differences(found: StreamSpec | ConsumerSpec, wanted: StreamSpec | Consumer
 def _mismatch(kind: str, name: str, different: dict[str, tuple[Any, Any]], advice: str) -> TopologyMismatch:
     settings = ", ".join(f"{setting} is {found!r}, not {wanted!r}" for setting, (found, wanted) in different.items())
     return TopologyMismatch(f"{kind} {name} has other settings ({settings}): {advice}", name=name, differences=different)
+
+
+def _one_per_group(listeners: list[MemorySubscription]) -> list[MemorySubscription]:
+    """Of each group of subscribers the first."""
+    groups: set[str] = set()
+    chosen = []
+    for one in listeners:
+        if one.group and one.group in groups:
+            continue
+        groups.add(one.group)
+        chosen.append(one)
+    return chosen

@@ -88,11 +88,12 @@ class MemoryStream:
         held = self._by_subject.get(subject)
         if not held:
             return None
-        record = self.records[next(reversed(held))]
-        headers = record.headers
-        if headers and (headers.get("KV-Operation") in ("DEL", "PURGE") or "Nats-Marker-Reason" in headers):
-            return None
-        return Stored(subject, record.data, headers, record.sequence, record.timestamp)
+        return _stored(self.records[next(reversed(held))])
+
+    def next(self, subject: str, sequence: int) -> Stored | None:
+        """The oldest message on `subject` whose sequence is at least that."""
+        found = next((number for number in self._by_subject.get(subject, ()) if number >= sequence), None)
+        return None if found is None else _stored(self.records[found])
 
     def subjects(self, pattern: str) -> list[str]:
         """The subjects that match and hold a message, sorted."""
@@ -213,3 +214,10 @@ def _duration(text: str) -> float:
         if text.endswith(suffix):
             return float(text[: -len(suffix)]) * scale
     return float(text)
+
+
+def _stored(record: Record) -> Stored | None:
+    headers = record.headers
+    if headers and (headers.get("KV-Operation") in ("DEL", "PURGE") or "Nats-Marker-Reason" in headers):
+        return None
+    return Stored(record.subject, record.data, headers, record.sequence, record.timestamp)

@@ -145,11 +145,11 @@ class MemoryTransport:
             return self._failed(refusal)
         return self._exchange.ask(subject, data, headers or {}, timeout, pending)
 
-    async def subscribe(self, subject: str, handler: Callable[[Message], None]) -> Subscription:
+    async def subscribe(self, subject: str, handler: Callable[[Message], None], *, group: str = "") -> Subscription:
         self._check_open()
         if not subject or " " in subject or not subject.isprintable():
             raise TransportError(f"{subject!r} is not a subject")
-        subscription = MemorySubscription(self, subject, handler)
+        subscription = MemorySubscription(self, subject, handler, group)
         self._subscriptions[subscription] = None
         if self._exchange.live:
             self._server.listen(subscription)
@@ -174,6 +174,9 @@ class MemoryTransport:
 
     async def last(self, stream: str, subject: str) -> Stored | None:
         return await self._call(lambda: self._server.stream(stream).last(subject))
+
+    async def next(self, stream: str, subject: str, sequence: int) -> Stored | None:
+        return await self._call(lambda: self._server.stream(stream).next(subject, sequence))
 
     async def subjects(self, stream: str, pattern: str) -> list[str]:
         return await self._call(lambda: self._server.stream(stream).subjects(pattern))

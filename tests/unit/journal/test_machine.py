@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from aiki.journal import Alarm, OutAlarm, RecordedStep, Retried, Tick, decode_state, encode_state
+from aiki.journal import Alarm, OutAlarm, OutDispatch, RecordedStep, Retried, Tick, decode_state, encode_state
 from aiki.types.messages import Mail, Start, Wake
 from aiki.types.retry import Retry
 from tests.unit.journal.rig import T0, Rig, StepError, Steps
@@ -83,7 +83,7 @@ def test_whatever_the_code_raises_fails_the_run(kind: type[BaseException]) -> No
     assert rig.error.type.rpartition(".")[2] == kind.__name__
 
 
-def test_a_result_that_the_code_ignores_keeps_nobody() -> None:
+def test_a_step_whose_awaiter_was_cancelled_is_withdrawn() -> None:
     async def code(run: Steps) -> Any:
         task = asyncio.create_task(run.call("ignored"))
         await run.call("a")
@@ -91,8 +91,12 @@ def test_a_result_that_the_code_ignores_keeps_nobody() -> None:
         return await run.call("b")
 
     rig = Rig(code).answer("a")
-    assert rig.names == ["ignored", "b"]
-    rig.answer("ignored", 1).reload().answer("b", 2)
+    assert rig.names == ["b"]
+    withdrawn = rig.entries[-1]
+    assert isinstance(withdrawn, RecordedStep) and withdrawn.name == "ignored"
+    assert withdrawn.error is not None and withdrawn.error.code == "task_cancelled"
+    assert [type(owed).__name__ for owed in rig.state.outbox].count("OutWithdrawal") == 1
+    rig.reload().answer("b", 2)
     assert rig.output == 2
 
 
@@ -441,7 +445,8 @@ def test_a_failed_attempt_is_dispatched_again_with_a_new_serial_when_it_is_due()
     step = rig.state.pending[0]
     assert (rig.status, step.due, len(step.failed)) == ("awaiting_retry", T0 + 60, 1)
     assert step.serial > first
-    assert [(entry.serial, entry.due) for entry in rig.machine.state.outbox][-1] == (step.serial, T0 + 60)
+    owed = rig.machine.state.outbox[-1]
+    assert isinstance(owed, OutDispatch) and (owed.serial, owed.due) == (step.serial, T0 + 60)
     rig.reload().answer("a", "A", after=61)
     (entry,) = rig.entries
     assert isinstance(entry, RecordedStep) and len(entry.failed) == 1

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import secrets
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterator, Sequence
 from contextlib import aclosing
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
@@ -12,6 +12,7 @@ from aiki import telemetry
 from aiki.actors import history, roster
 from aiki.client.ends import Ends
 from aiki.client.handle import UNKNOWN, RunHandle
+from aiki.client.remembered import BoundedMap
 from aiki.client.schedule_views import ScheduleView
 from aiki.client.schedules import ScheduleHandle, Schedules
 from aiki.client.served import find_served
@@ -25,7 +26,7 @@ from aiki.transport.surely import surely
 from aiki.types.duration import seconds
 from aiki.types.errors import DefinitionError, IdempotencyConflict
 from aiki.types.identifiers import RunId, is_run_id, keyed_run_id, new_run_id
-from aiki.types.messages import Mail, Start, decode_mail, encode
+from aiki.types.messages import Start, decode_mail, encode
 from aiki.types.names import check_key, check_name
 from aiki.types.states import STATES
 from aiki.types.subjects import Subjects
@@ -37,6 +38,7 @@ Output = TypeVar("Output")
 OnConflict = Literal["error", "return_existing"]
 
 DEFAULT_URL = "nats://127.0.0.1:4222"
+MOST_REMEMBERED = 10_000
 START_WITHIN = 60.0
 """Seconds for which a start is repeated while its outcome is unknown: well inside the stream's dedupe window, so it is stored once."""
 
@@ -56,6 +58,8 @@ class Client:
         self.subjects = Subjects(region)
         self.store = RunStore(transport, self.subjects)
         self.ends = Ends(transport, self.subjects)
+        self.sent_events: BoundedMap[str, str] = BoundedMap(MOST_REMEMBERED)
+        """The event that was sent to a run last, by run: the next one names it, so that their order holds."""
 
     @classmethod
     async def connect(cls, url: str | None = None, *, region: str | None = None, timeout: float = 5.0, **options: Any) -> Self:
@@ -108,6 +112,7 @@ class Client:
         idempotency_key: str | None = None,
         on_conflict: OnConflict = "error",
         trigger: Trigger | None = None,
+        events: Collection[str] | None = None,
     ) -> RunHandle[Output]:
         """Start a run of a workflow by name, with a payload that is JSON already; `Workflow.enqueue` is the typed way.
 
@@ -144,7 +149,7 @@ class Client:
                 await self._send_start(start)
             elif (existing := await self._start_keyed(start)) is not None and on_conflict == "error":
                 self._compare(start, existing)
-        return RunHandle(self, run_id, workflow, version, output)
+        return RunHandle(self, run_id, workflow, version, output, events)
 
     async def _send_start(self, start: Start, message_id: str | None = None) -> bool:
         """Store the start; False when it was stored before."""
@@ -200,13 +205,6 @@ class Client:
                 recorded_hash=recorded.hex(),
                 new_hash=start.input_hash.hex(),
             )
-
-    async def mail(self, state: RunState, message: Mail) -> None:
-        """Put a message into a run's mailbox. When this has returned, the run gets it."""
-        subject = f"{self.subjects.run_mail(state.workflow, state.version)}{state.run_id}"
-        data = encode(message)
-        message_id = f"{state.run_id}/{secrets.token_hex(8)}"
-        await surely(lambda: self.transport.publish(subject, data, message_id=message_id), within=START_WITHIN)
 
     # -- finding
 

@@ -1,4 +1,4 @@
-"""Ends of runs, as they are announced to a client.
+"""Ends of runs, and answers to updates, as they are announced to a client.
 
 A run's host tells whoever started the run, on one core subject per client; for other runs the client listens to their commits. Neither is
 durable, so whoever waits also reads the run: at first (unless this client has started it), after a reconnect, and from time to time.
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from aiki.transport.port import Message, Subscription, Transport
-from aiki.types.messages import Ended, decode_ended
+from aiki.types.messages import Answer, Ended, decode_news
 from aiki.types.subjects import Subjects
 
 __all__ = ["Ends"]
@@ -29,6 +29,7 @@ class Ends:
         self._listening: asyncio.Future[Subscription] | None = None
         self._expected: OrderedDict[str, None] = OrderedDict()
         self._waiting: dict[str, list[asyncio.Queue[Ended | None]]] = {}
+        self._asked: dict[str, asyncio.Future[Answer]] = {}
         transport.on_reconnect(self._look_again)
 
     async def listen(self) -> None:
@@ -68,8 +69,22 @@ class Ends:
             if not queues:
                 self._waiting.pop(run_id, None)
 
+    @contextmanager
+    def answering(self, id: str) -> Iterator["asyncio.Future[Answer]"]:
+        """A future of the answer to the update of that id."""
+        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._asked[id] = answer
+        try:
+            yield answer
+        finally:
+            self._asked.pop(id, None)
+
     def _announced(self, message: Message) -> None:
-        self.tell(decode_ended(message.data))
+        news = decode_news(message.data)
+        if isinstance(news, Ended):
+            self.tell(news)
+        elif (asked := self._asked.get(news.id)) is not None and not asked.done():
+            asked.set_result(news)
 
     def _look_again(self) -> None:
         """Announcements may have been lost while the connection was down."""

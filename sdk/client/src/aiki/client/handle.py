@@ -2,12 +2,16 @@
 
 import asyncio
 import secrets
-from collections.abc import AsyncGenerator
-from typing import TYPE_CHECKING, Generic, TypeVar
+from collections.abc import AsyncGenerator, Collection
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from aiki.client.address import Mailbox
+from aiki.client.asking import query, update
 from aiki.client.changes import Changes
+from aiki.client.event import Event, unknown_event
 from aiki.client.history import RunHistory
-from aiki.client.views import RunStatus, RunView, queued_status, queued_view, run_status, run_view
+from aiki.client.views import Progress, RunStatus, RunView, progress, queued_status, queued_view, run_status, run_view
 from aiki.journal import RunState, decode_state
 from aiki.kv import STATE_HEADER
 from aiki.schema import Schema
@@ -17,14 +21,14 @@ from aiki.types.errors import (
     OutcomeUnknown,
     RequestTimeout,
     ResultTimeout,
-    RunEnded,
     RunNotFound,
     WorkflowCancelled,
     WorkflowFailed,
     WorkflowTimedOut,
 )
 from aiki.types.identifiers import RunId, is_run_id
-from aiki.types.messages import Ended, EndSleep
+from aiki.types.messages import Cancel, CancelStep, Ended, EndSleep, Pause, Unpause
+from aiki.types.names import check_key
 from aiki.types.states import is_final
 
 if TYPE_CHECKING:
@@ -33,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["RunHandle"]
 
 Output = TypeVar("Output")
+Payload = TypeVar("Payload")
 
 UNKNOWN = "?"
 """The workflow and version of a handle by an id that nothing is known of."""
@@ -46,12 +51,16 @@ _ENDS = {"failed": WorkflowFailed, "cancelled": WorkflowCancelled, "timed_out": 
 class RunHandle(Generic[Output]):
     """One run, by id. Made by `workflow.enqueue(client, …)` or `workflow.handle(client, run_id)`."""
 
-    def __init__(self, client: "Client", run_id: RunId, workflow: str, version: str, output: Schema[Output]) -> None:
+    def __init__(
+        self, client: "Client", run_id: RunId, workflow: str, version: str, output: Schema[Output], events: Collection[str] | None = None
+    ) -> None:
         self.id = run_id
         self.workflow = workflow
         self.version = version
         self._client = client
         self._output = output
+        self._events = events
+        self._mailbox = Mailbox(client, run_id, workflow, version)
 
     def __repr__(self) -> str:
         return f"<run {self.id} of workflow {self.workflow!r}>"
@@ -148,15 +157,85 @@ class RunHandle(Generic[Output]):
     async def wake(self) -> None:
         """End the sleep of the run that would end first, now; `ctx.sleep` answers False then. A run that does not sleep goes on as it was.
 
-        Raises `RunNotFound`, also for a run that no worker has taken up yet, and `RunEnded`.
+        Raises `RunNotFound` and `RunEnded`.
         """
-        found = await self._client.load(self.id)
-        if found is None:
-            raise self._missing()
-        state, _ = found
-        if is_final(state.status):
-            raise RunEnded(f"run {self.id} has {state.status}: it cannot be woken", run_id=self.id, state=state.status)
-        await self._client.mail(state, EndSleep(secrets.token_hex(8)))
+        await self._mailbox.send(EndSleep(secrets.token_hex(8)), "woken")
+
+    async def cancel(self, reason: str = "") -> None:
+        """Interrupt the run's code with `asyncio.CancelledError`: it may clean up with durable steps, within the workflow's `cleanup` time.
+
+        When this has returned, the run will end; `wait_for_completion` then raises `WorkflowCancelled`. Its queued tasks are withdrawn,
+        those that run are told (`TaskContext.cancelled`), late results are refused. Once is enough: the second call changes nothing.
+        Raises `RunNotFound` and `RunEnded`.
+        """
+        await self._mailbox.send(Cancel(secrets.token_hex(8), reason), "cancelled")
+
+    async def terminate(self, reason: str = "") -> None:
+        """End the run without asking its code, which cannot clean up. Raises `RunNotFound` and `RunEnded`."""
+        await self._mailbox.send(Cancel(secrets.token_hex(8), reason, terminate=True), "terminated")
+
+    async def cancel_task(self, name: str, reason: str = "") -> None:
+        """Withdraw the outstanding calls of a task (or step, or sub-workflow) by name: the code that waits for them gets `TaskCancelled`.
+
+        Without any, nothing happens. Raises `RunNotFound` and `RunEnded`.
+        """
+        await self._mailbox.send(CancelStep(secrets.token_hex(8), name, reason), "told to cancel a task")
+
+    async def pause(self, reason: str = "") -> None:
+        """Let the run's code rest, wherever it is. What comes and falls due meanwhile is recorded and waits for `resume`.
+
+        Tasks that are queued or running go on. Raises `RunNotFound` and `RunEnded`.
+        """
+        await self._mailbox.send(Pause(secrets.token_hex(8), reason), "paused")
+
+    async def resume(self) -> None:
+        """End the pause: the code goes on with what has come, in that order. A run that is not paused goes on as it was.
+
+        Raises `RunNotFound` and `RunEnded`.
+        """
+        await self._mailbox.send(Unpause(secrets.token_hex(8)), "resumed")
+
+    async def send(self, event: Event[Payload], payload: Payload, *, idempotency_key: str | None = None) -> None:
+        """Send an event. When this has returned, the run gets it, now or (buffered) when it waits for it.
+
+        Events that one client sends to one run arrive in the order of its calls. With an `idempotency_key`, one counts once per run.
+        Raises `PayloadError` before anything is stored, `RunNotFound`, `RunEnded`, and `UnknownEvent` when the workflow declares its events
+        and this is none of them.
+        """
+        if self._events is not None and event.name not in self._events:
+            raise unknown_event(event.name, self.workflow, self._events)
+        await self._mailbox.send_event(event, payload, idempotency_key)
+
+    async def query(self, name: str, payload: Any = None) -> Any:
+        """Ask for a view of the run's variables, as the workflow's `@order.query(name)` makes it; nothing is written.
+
+        Raises `QueryFailed` (also when the run has ended), `RunNotFound`, and `UnknownWorkflow` when no worker serves the workflow.
+        """
+        return await query(self._client, self._mailbox, self.id, name, payload)
+
+    async def update(self, name: str, payload: Any = None, *, idempotency_key: str | None = None, timeout: Duration | None = None) -> Any:
+        """Send a message that the workflow's `@order.update(name)` handles, and answer what that returns. Durable, and applied once.
+
+        With an `idempotency_key`, calls with the same key are one update and get the same answer. Raises `UpdateFailed` with what the
+        handler raised, `RunNotFound`, `RunEnded`, and `ResultTimeout` when `timeout` is over first (it may still be applied).
+        """
+        if idempotency_key is not None:
+            check_key(idempotency_key)
+        limit = None if timeout is None else seconds(timeout, "timeout")
+        return await update(self._client, self._mailbox, self.id, name, payload, idempotency_key, limit)
+
+    async def updates(self) -> AsyncGenerator[Progress, None]:
+        """What the run's code publishes (`ctx.publish`), from the latest on; it ends with the run.
+
+        Of what is published faster than it is taken, the newest are shown. Raises `RunNotFound`.
+        """
+        last = 0
+        async with aclosing(Changes(self._client, self.id, self._present, every=True).commits()) as commits:
+            async for state, _ in commits:
+                fresh = [each for each in state.published if each.number > last] if state is not None else []
+                for each in fresh if last else fresh[-1:]:
+                    last = each.number
+                    yield progress(each)
 
     async def describe(self) -> RunView:
         """Everything about the run: each step with its attempts, inputs, outputs, times and workers. `RunNotFound` when there is none."""
@@ -186,7 +265,18 @@ class RunHandle(Generic[Output]):
         Follows live announcements, not by polling, and reads the run again after a reconnect. Revisions only grow; of commits that come
         faster than they are taken only the newest is shown. Leave it early with `contextlib.aclosing`: that ends the subscription at once.
         """
-        return Changes(self._client, self.id, self.describe).views()
+        return self._views()
+
+    async def _views(self) -> AsyncGenerator[RunView, None]:
+        async with aclosing(Changes(self._client, self.id, self._present).commits()) as commits:
+            async for state, revision in commits:
+                yield await self.describe() if state is None else run_view(state, await self._client.history(state), revision)
+
+    async def _present(self) -> tuple[RunState | None, int]:
+        found = await self._client.load(self.id)
+        if found is None:
+            await self._check_exists()
+        return found if found is not None else (None, 0)
 
 
 def _ended(state: RunState) -> Ended:

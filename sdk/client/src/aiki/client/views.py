@@ -5,13 +5,24 @@ from typing import Any
 
 import msgspec
 
-from aiki.journal import Entry, RecordedStep, RunState, Tick
+from aiki.journal import Entry, Published, RecordedStep, RunState, Tick
 from aiki.types.failure import ErrorInfo
 from aiki.types.identifiers import RunId
 from aiki.types.messages import Attempt, Start, attempts_made
 from aiki.types.states import State, is_final
 
-__all__ = ["AttemptView", "RunStatus", "RunView", "StepView", "queued_status", "queued_view", "run_status", "run_view"]
+__all__ = [
+    "AttemptView",
+    "Progress",
+    "RunStatus",
+    "RunView",
+    "StepView",
+    "progress",
+    "queued_status",
+    "queued_view",
+    "run_status",
+    "run_view",
+]
 
 
 class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,6 +39,14 @@ class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
     error: ErrorInfo | None
     waiting_on: tuple[str, ...]
     idempotency_key: str | None = None
+
+
+class Progress(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that a run's code has published: plain JSON values, numbered from 1."""
+
+    number: int
+    at: datetime
+    data: Any
 
 
 class AttemptView(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,6 +99,11 @@ class RunView(msgspec.Struct, frozen=True, kw_only=True):
     ticks: int
     revision: int
     host: str
+
+
+def progress(published: Published) -> Progress:
+    """As it is shown."""
+    return Progress(number=published.number, at=_instant(published.at), data=_value(published.data))
 
 
 def _instant(seconds: float) -> datetime:
@@ -143,14 +167,23 @@ def run_status(state: RunState) -> RunStatus:
 def _waits(state: RunState) -> list[str]:
     if state.held is not None:
         return [f"its turns to work again: {state.held}"]
+    if state.paused is not None:
+        return ["its pause to end" + (f": {state.paused.reason}" if state.paused.reason else "")]
+    if state.begins_at is not None:
+        return [f"its instant {_instant(state.begins_at).isoformat()}"]
     if state.retry_at is not None:
         return [f"attempt {state.attempt + 1} of the workflow at {_instant(state.retry_at).isoformat()}"]
     waits = []
     for step in state.pending:
         if step.due is not None:
             waits.append(f"attempt {attempts_made(step.failed) + 1} of {step.name} at {_instant(step.due).isoformat()}")
+        elif step.child is not None:
+            waits.append(f"sub-workflow {step.name} (run {step.child.run_id})")
         else:
             waits.append(f"{'step' if step.kind == 'local' else 'task'} {step.name}")
+    for wait in state.waits:
+        names = " or ".join(wait.names)
+        waits.append(f"event {names} since {_instant(wait.since).isoformat()}")
     if not waits and state.alarms:
         waits.append(f"a timer at {_instant(min(alarm.due for alarm in state.alarms)).isoformat()}")
     return waits

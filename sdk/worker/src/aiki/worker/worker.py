@@ -67,6 +67,7 @@ class Worker:
             max_turns=self._max_runs,
             retention=None if retention is None else seconds(retention, "retention", least=1.0),
             always_replay=always_replay,
+            environment=client,
         )
         self._reports = reports
         self._tasks: list[TaskWorker] = []

@@ -1,8 +1,11 @@
 """Workflows: `async def` functions whose runs survive crashes, deployments and months of waiting."""
 
+from aiki.workflow.child import ChildHandle
 from aiki.workflow.context import Context
 from aiki.workflow.decorator import workflow
 from aiki.workflow.definition import Workflow
+from aiki.workflow.hooks import HookInfo
 from aiki.workflow.replay import Replayed, replay
+from aiki.workflow.variables import Variables
 
-__all__ = ["Context", "Replayed", "Workflow", "replay", "workflow"]
+__all__ = ["ChildHandle", "Context", "HookInfo", "Replayed", "Variables", "Workflow", "replay", "workflow"]

@@ -1,40 +1,48 @@
 """The context of a run: everything durable that workflow code can do."""
 
 import asyncio
+import contextlib
 import inspect
 import logging
 import random
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from datetime import UTC, datetime
 from typing import Any, TypeVar, overload
 
-from aiki.journal import Outcome, RunMachine, StepOptions
+import msgspec
+
+from aiki.client import Client, Event
+from aiki.client.event import unknown_event
+from aiki.journal import ChildRun, Outcome, Received, RunMachine, Shield, StepOptions
 from aiki.schema import Schema, content_hash, result_schema, schema_for
 from aiki.task.interception import INTERCEPTOR
 from aiki.task.thread import run_in_thread
 from aiki.types.duration import Duration, seconds
-from aiki.types.errors import DefinitionError, TaskFailed, TaskTimedOut, WorkerLost
+from aiki.types.errors import DefinitionError, EventTimeout, RunEnded, TaskCancelled, TaskFailed, TaskTimedOut, WorkerLost
 from aiki.types.identifiers import RunId
 from aiki.types.messages import attempts_made
 from aiki.types.names import check_key, check_name
 from aiki.types.retry import Retry
+from aiki.workflow.child import ChildHandle
 from aiki.workflow.logger import RunLogger
 
 __all__ = ["Context"]
 
 Value = TypeVar("Value")
+Payload = TypeVar("Payload")
 
 _ANY: Schema[Any] = schema_for(Any, "result of a step")
 
-_FAILURES = {TaskTimedOut.code: TaskTimedOut, WorkerLost.code: WorkerLost}
+_FAILURES = {TaskCancelled.code: TaskCancelled, TaskTimedOut.code: TaskTimedOut, WorkerLost.code: WorkerLost}
 
 
 class Context:
     """Given to a workflow's function. Time, chance and ids come from here, so that they are the same at each replay."""
 
-    def __init__(self, machine: RunMachine) -> None:
+    def __init__(self, machine: RunMachine, events: Collection[str] | None = None) -> None:
         self._machine = machine
+        self._events = events
         self._rng: random.Random | None = None
         self.logger: logging.LoggerAdapter[logging.Logger] = RunLogger(machine)
         """Logs with the run's id, and is silent while replaying."""
@@ -86,6 +94,99 @@ class Context:
         end = self._machine.now + seconds(duration, "the duration of a sleep")
         await asyncio.sleep(end - self._machine.now)
         return self._machine.now >= end
+
+    async def wait_for(self, event: Event[Payload], *, timeout: Duration | None = None) -> Payload:
+        """The next event of that name, one that has come already included; each is taken once, in the order of arrival.
+
+        Raises `EventTimeout` when none comes in time, and `PayloadError` when one has come that does not fit (the type was changed).
+        """
+        received = await self._take((event,), timeout)
+        return event.decode(received.payload)
+
+    async def wait_for_any(self, *events: Event[Any], timeout: Duration | None = None) -> tuple[Event[Any], Any]:
+        """The next event of any of these names, with its payload; the others stay for later. Raises `EventTimeout`."""
+        received = await self._take(events, timeout)
+        event = next(each for each in events if each.name == received.name)
+        return event, event.decode(received.payload)
+
+    async def wait_for_all(self, *events: Event[Any], timeout: Duration | None = None) -> tuple[Any, ...]:
+        """One event of each name, in any order of arrival; answers the payloads in the order of `events`. Raises `EventTimeout`."""
+        limit = None if timeout is None else self.limit(timeout, "timeout")
+        patience = asyncio.timeout(limit)
+        try:
+            async with patience:
+                return tuple(await asyncio.gather(*(self.wait_for(event) for event in events)))
+        except TimeoutError as error:
+            if not patience.expired():
+                raise
+            raise _event_timeout(events, limit) from error
+
+    async def _take(self, events: tuple[Event[Any], ...], timeout: Duration | None) -> Received:
+        for event in events:
+            if not isinstance(event, Event):
+                raise DefinitionError(f'wait for an event, made by event("name", type), not for {event!r}', where="wait_for")
+            if self._events is not None and event.name not in self._events:
+                raise unknown_event(event.name, self.workflow, self._events)
+        if not events:
+            raise DefinitionError("wait for at least one event", where="wait_for")
+        limit = None if timeout is None else self.limit(timeout, "timeout")
+        patience = asyncio.timeout(limit)
+        try:
+            async with patience:
+                return await self._machine.inbox.take([event.name for event in events])
+        except TimeoutError as error:
+            if not patience.expired():
+                raise
+            raise _event_timeout(events, limit) from error
+
+    async def publish(self, data: Any) -> None:
+        """Tell whoever watches the run (`handle.updates()`), with its next commit; replayed code publishes nothing again."""
+        self._machine.publish(_ANY.encode(data, "what the workflow publishes"))
+
+    def shielded(self) -> Shield:
+        """`async with ctx.shielded():` the cancellation of the run interrupts this task only after the block."""
+        return Shield()
+
+    async def send(self, run_id: str, event: Event[Payload], payload: Payload) -> None:
+        """Send an event to another run, durably and once. Raises `TaskFailed` when there is no such run, or it has ended."""
+        data = event.encode(payload)
+
+        async def body(key: str, attempt: int) -> bytes:
+            await self._client.run(run_id, "?", "?").send(event, payload, idempotency_key=key)
+            return b"null"
+
+        content = msgspec.json.encode([run_id, event.name, msgspec.Raw(data)])
+        await self.run_step("send", content, body=body, key=None, queue=None, retry=None, timeout=None)
+
+    async def cancel(self, run_id: str, reason: str = "") -> None:
+        """Cancel another run, durably. One that has ended stays as it is; `TaskFailed` when there is none."""
+
+        async def body(key: str, attempt: int) -> bytes:
+            with contextlib.suppress(RunEnded):
+                await self._client.run(run_id, "?", "?").cancel(reason)
+            return b"null"
+
+        await self.run_step("cancel", msgspec.json.encode([run_id, reason]), body=body, key=None, queue=None, retry=None, timeout=None)
+
+    @property
+    def _client(self) -> Client:
+        client = self._machine.environment
+        if not isinstance(client, Client):
+            raise DefinitionError("messages to other runs need a worker: there is no way out of a replay", where="context")
+        return client
+
+    def limit(self, duration: Duration, what: str) -> float:
+        """A time-out in seconds; `DefinitionError` when it is none."""
+        return seconds(duration, what, least=0.001)
+
+    def child(
+        self, child: ChildRun, payload: bytes, output: Schema[Value], idempotency_key: str | None
+    ) -> "tuple[ChildHandle[Value], asyncio.Future[Outcome]]":
+        """Start a sub-workflow; for `Workflow.start` and the like."""
+        key = None if idempotency_key is None else f"child/{child.version}/{check_key(idempotency_key)}"
+        content = "c" + content_hash(payload)
+        known, future = self._machine.issue_child(child, payload, content, key)
+        return ChildHandle(self, known, future, output), future
 
     @overload
     async def step(
@@ -148,6 +249,11 @@ class Context:
         if outcome.error is None:
             return outcome.value
         raise _task_error(name, outcome)
+
+
+def _event_timeout(events: tuple[Event[Any], ...], limit: float | None) -> EventTimeout:
+    names = [event.name for event in events]
+    return EventTimeout(f"no event {' or '.join(map(repr, names))} came within {limit:g} s", events=names, timeout=limit)
 
 
 def _task_error(name: str, outcome: Outcome) -> TaskFailed:

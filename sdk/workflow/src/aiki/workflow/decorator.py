@@ -1,9 +1,11 @@
 """The `@workflow` decorator."""
 
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol, TypeVar, overload
 
+from aiki.client import Event
+from aiki.journal import CLEANUP
 from aiki.types.duration import Duration
 from aiki.types.retry import Retry
 from aiki.workflow.context import Context
@@ -31,16 +33,30 @@ def workflow(
     retry: Retry | None = None,
     timeout: Duration | None = None,
     deadline: Duration | None = None,
+    cleanup: Duration = CLEANUP,
+    events: Sequence[Event[Any]] | None = None,
 ) -> WorkflowDecorator:
     """Declare a workflow: `@workflow(name="order", version="1.0.0")` above an `async def order(ctx: Context, order: Order) -> Receipt`.
 
     `name` defaults to the function's. A run stays with the version that it began with. `retry`: begin again when the code raises; completed
     steps are kept, failed ones run again. `timeout` bounds one attempt of the workflow, `deadline` all of them together (timedeltas or
-    seconds): a run that takes longer ends as `timed_out`. Raises `DefinitionError` when the declaration cannot work.
+    seconds): a run that takes longer ends as `timed_out`. `cleanup`: how long its code may go on after the run was cancelled. `events`:
+    those that it waits for; when they are declared, others are refused with `UnknownEvent`. Raises `DefinitionError` when the declaration
+    cannot work.
     """
     scope = sys._getframe(1).f_locals
 
     def decorate(function: Callable[..., Any]) -> Any:
-        return Workflow(function, name=name, version=version, retry=retry, timeout=timeout, deadline=deadline, scope=scope)
+        return Workflow(
+            function,
+            name=name,
+            version=version,
+            retry=retry,
+            timeout=timeout,
+            deadline=deadline,
+            cleanup=cleanup,
+            events=events,
+            scope=scope,
+        )
 
     return decorate

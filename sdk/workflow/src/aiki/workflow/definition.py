@@ -1,12 +1,14 @@
 """A workflow: an `async def` whose runs survive crashes, deployments and months of waiting."""
 
+import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from functools import partial
 from typing import Any, Generic, TypeVar, overload
 
-from aiki.client import Client, OnConflict, RunHandle, ScheduleHandle
+from aiki.client import Client, Event, OnConflict, RunHandle, ScheduleHandle
 from aiki.client.schedules import Schedules
-from aiki.journal import RunMachine
+from aiki.journal import CLEANUP, ChildRun, ParentClose, RunMachine
 from aiki.schedules import Schedule
 from aiki.schema import Schema, read_signature
 from aiki.types.duration import Duration, seconds
@@ -15,7 +17,11 @@ from aiki.types.identifiers import RunId
 from aiki.types.names import check_name
 from aiki.types.retry import Retry
 from aiki.types.trigger import Trigger
+from aiki.workflow.child import ChildHandle
 from aiki.workflow.context import Context
+from aiki.workflow.handler import Handler
+from aiki.workflow.hooks import Hook, Hooks, Occasion, SleepHooks
+from aiki.workflow.variables import Variables, attach
 
 __all__ = ["Workflow"]
 
@@ -23,6 +29,8 @@ LEAST_TIMEOUT = 0.001
 
 Input = TypeVar("Input")
 Output = TypeVar("Output")
+HookFunction = TypeVar("HookFunction", bound=Hook)
+HandlerFunction = TypeVar("HandlerFunction", bound=Callable[..., Any])
 
 
 class Workflow(Generic[Input, Output]):
@@ -37,6 +45,8 @@ class Workflow(Generic[Input, Output]):
         retry: Retry | None = None,
         timeout: Duration | None = None,
         deadline: Duration | None = None,
+        cleanup: Duration = CLEANUP,
+        events: Sequence[Event[Any]] | None = None,
         scope: Mapping[str, Any] | None = None,
     ) -> None:
         self.name = check_name(name if name is not None else getattr(function, "__name__", None), "workflow")
@@ -50,6 +60,12 @@ class Workflow(Generic[Input, Output]):
         self.retry = retry if retry is not None else Retry.never()
         self.timeout = None if timeout is None else seconds(timeout, f"timeout of {what}", least=LEAST_TIMEOUT)
         self.deadline = None if deadline is None else seconds(deadline, f"deadline of {what}", least=LEAST_TIMEOUT)
+        self.cleanup = seconds(cleanup, f"cleanup of {what}", least=LEAST_TIMEOUT)
+        self.events = None if events is None else frozenset(each.name for each in events)
+        self._scope = dict(scope or {})
+        self._hooks = Hooks()
+        self._queries: dict[str, Handler] = {}
+        self._updates: dict[str, Handler] = {}
         self._signature = read_signature(function, what, skip=1, most=1, names=scope)
         self._input = f"input of {what}"
         self._result = f"result of {what}"
@@ -72,6 +88,142 @@ class Workflow(Generic[Input, Output]):
     def output_schema(self) -> Schema[Output]:
         """The result's type."""
         return self._signature.result
+
+    # -- hooks, queries and updates
+
+    def on_start(self, hook: HookFunction) -> HookFunction:
+        """`@order.on_start`: before the workflow's first line. What it raises fails the attempt; its tasks run once, also when the code
+        begins again."""
+        return self._add_hook("on_start", hook)
+
+    def before_each(self, hook: HookFunction) -> HookFunction:
+        """`@order.before_each`: at each activation of a run, before its code begins or is replayed. What it raises fails the attempt."""
+        return self._add_hook("before_each", hook)
+
+    def on_sleep(self, hook: HookFunction) -> HookFunction:
+        """`@order.on_sleep`: when the code begins to sleep, beside the sleep. What it raises is logged."""
+        return self._add_hook("on_sleep", hook)
+
+    def on_complete(self, hook: HookFunction) -> HookFunction:
+        """`@order.on_complete`: when the workflow has returned, before the run is completed. What it raises is logged."""
+        return self._add_hook("on_complete", hook)
+
+    def on_error(self, hook: HookFunction) -> HookFunction:
+        """`@order.on_error`: when the workflow has raised, at each attempt. What the hook raises is logged.
+
+        Not when the run is terminated or takes longer than its time-out: then its code is not asked any more.
+        """
+        return self._add_hook("on_error", hook)
+
+    def on_cancel(self, hook: HookFunction) -> HookFunction:
+        """`@order.on_cancel`: when the run was cancelled, after the code has cleaned up, within its `cleanup` time. What it raises is
+        logged."""
+        return self._add_hook("on_cancel", hook)
+
+    def _add_hook(self, occasion: Occasion, hook: HookFunction) -> HookFunction:
+        self._hooks.add(occasion, hook)
+        return hook
+
+    def query(self, name: str) -> Callable[[HandlerFunction], HandlerFunction]:
+        """`@order.query("total")` above `def total(state) -> int`: answers `handle.query("total")` from the workflow's variables.
+
+        It takes `Variables` and, if it wants, a payload; it must change nothing and be no `async def`.
+        """
+
+        def add(function: HandlerFunction) -> HandlerFunction:
+            self._queries[check_name(name, "query")] = Handler(function, f"query {name!r}", self._scope, is_async=False)
+            return function
+
+        return add
+
+    def update(self, name: str) -> Callable[[HandlerFunction], HandlerFunction]:
+        """`@order.update("reprice")` above `async def reprice(state, price: Price) -> int`: handles `handle.update("reprice", …)`.
+
+        It takes `Variables` and, if it wants, a payload; it may change what the variables hold, wait, and run tasks with `state.ctx`. Its
+        result goes to the sender, and so does what it raises.
+        """
+
+        def add(function: HandlerFunction) -> HandlerFunction:
+            self._updates[check_name(name, "update")] = Handler(function, f"update {name!r}", self._scope, is_async=None)
+            return function
+
+        return add
+
+    # -- sub-workflows
+
+    async def run(
+        self,
+        ctx: Context,
+        payload: Any = None,
+        *,
+        idempotency_key: str | None = None,
+        on_conflict: OnConflict = "error",
+        close: ParentClose = "cancel",
+        queue: str | None = None,
+        retry: Retry | None = None,
+        timeout: Duration | None = None,
+        deadline: Duration | None = None,
+    ) -> Output:
+        """Run this workflow as a child of the one whose context is given, and wait for its result.
+
+        The child is a run of its own. With an `idempotency_key` it is the run of that key, also when somebody else has started it; with
+        another payload that is a conflict, unless `on_conflict="return_existing"`. `close`: what becomes of the child when the parent ends
+        first. `queue`: whose workers run its tasks; `retry`, `timeout` and `deadline` take the place of what the workflow declares. Raises
+        `ChildFailed`, `ChildCancelled` or `ChildTimedOut`.
+        """
+        child = self._child(on_conflict, close, queue, retry, timeout, deadline, idempotency_key)
+        data = self._signature.payload.encode(payload, self._input)
+        handle, future = ctx.child(child, data, self._signature.result, idempotency_key)
+        output: Output = handle.output(await future)
+        return output
+
+    async def start(
+        self,
+        ctx: Context,
+        payload: Any = None,
+        *,
+        idempotency_key: str | None = None,
+        on_conflict: OnConflict = "error",
+        close: ParentClose = "cancel",
+        queue: str | None = None,
+        retry: Retry | None = None,
+        timeout: Duration | None = None,
+        deadline: Duration | None = None,
+    ) -> ChildHandle[Output]:
+        """The same as `run`, without waiting: a handle whose `await` answers the result."""
+        child = self._child(on_conflict, close, queue, retry, timeout, deadline, idempotency_key)
+        data = self._signature.payload.encode(payload, self._input)
+        return ctx.child(child, data, self._signature.result, idempotency_key)[0]
+
+    def _child(
+        self,
+        on_conflict: OnConflict,
+        close: ParentClose,
+        queue: str | None,
+        retry: Retry | None,
+        timeout: Duration | None,
+        deadline: Duration | None,
+        key: str | None,
+    ) -> ChildRun:
+        what = f"child {self.name!r}"
+        if on_conflict not in ("error", "return_existing"):
+            raise DefinitionError(f'on_conflict must be "error" or "return_existing", not {on_conflict!r}', what="on_conflict")
+        if close not in ("cancel", "abandon", "terminate"):
+            raise DefinitionError(f'close must be "cancel", "abandon" or "terminate", not {close!r}', what="close")
+        if retry is not None and not isinstance(retry, Retry):
+            raise DefinitionError(f"{what}: retry must be a Retry, for example Retry.fixed(…), not {retry!r}", where="retry")
+        return ChildRun(
+            run_id="",
+            workflow=self.name,
+            version=self.version,
+            close=close,
+            key=key,
+            retry=retry,
+            timeout=None if timeout is None else seconds(timeout, f"timeout of {what}", least=LEAST_TIMEOUT),
+            deadline=None if deadline is None else seconds(deadline, f"deadline of {what}", least=LEAST_TIMEOUT),
+            queue=None if queue is None else check_name(queue, "queue"),
+            shares=on_conflict == "return_existing",
+        )
 
     @overload
     async def enqueue(
@@ -110,7 +262,14 @@ class Workflow(Generic[Input, Output]):
         """
         data = self._signature.payload.encode(payload, self._input)
         return await client.start_run(
-            self.name, self.version, data, self._signature.result, idempotency_key=idempotency_key, on_conflict=on_conflict, trigger=trigger
+            self.name,
+            self.version,
+            data,
+            self._signature.result,
+            idempotency_key=idempotency_key,
+            on_conflict=on_conflict,
+            trigger=trigger,
+            events=self.events,
         )
 
     @overload
@@ -142,16 +301,48 @@ class Workflow(Generic[Input, Output]):
 
     def handle(self, client: Client, run_id: str) -> RunHandle[Output]:
         """A handle of a run that exists already."""
-        return RunHandle(client, RunId(run_id), self.name, self.version, self._signature.result)
+        return RunHandle(client, RunId(run_id), self.name, self.version, self._signature.result, self.events)
 
     def program(self, machine: RunMachine) -> Coroutine[Any, Any, bytes]:
         """The code of one run, for the engine."""
         return self._program(machine)
 
     async def _program(self, machine: RunMachine) -> bytes:
-        context = Context(machine)
+        context = Context(machine, self.events)
+        variables = Variables()
+        if self._queries or self._updates:
+            machine.queries = {name: partial(handler.answer, variables) for name, handler in self._queries.items()}
+            machine.updates = {name: partial(handler.handle, variables) for name, handler in self._updates.items()}
+        hooks = self._hooks
+        if hooks:
+            return await self._with_hooks(machine, context, variables)
+        return await self._code(machine, context, variables)
+
+    async def _code(self, machine: RunMachine, context: Context, variables: Variables) -> bytes:
         if self._signature.positional:
-            result = await self.function(context, self._signature.payload.decode(machine.state.input, self._input))
+            coroutine = self.function(context, self._signature.payload.decode(machine.state.input, self._input))
         else:
-            result = await self.function(context)
-        return self._signature.result.encode(result, self._result)
+            coroutine = self.function(context)
+        attach(variables, coroutine)
+        return self._signature.result.encode(await coroutine, self._result)
+
+    async def _with_hooks(self, machine: RunMachine, context: Context, variables: Variables) -> bytes:
+        hooks = self._hooks
+        sleeps = SleepHooks(hooks, context, machine.loop)
+        await hooks.call("on_start", context)
+        await hooks.call("before_each", context)
+        if hooks.has("on_sleep"):
+            machine.loop.on_sleep = sleeps.began
+        try:
+            value = await self._code(machine, context, variables)
+        except asyncio.CancelledError:
+            if (asked := machine.state.cancelled) is not None:
+                await hooks.call_safely("on_cancel", context, reason=asked.reason)
+            raise
+        except Exception as error:
+            await hooks.call_safely("on_error", context, error=error, will_retry=machine.will_retry(error))
+            raise
+        if hooks.has("on_complete"):
+            await hooks.call_safely("on_complete", context, result=self._signature.result.decode(value, self._result))
+        await sleeps.ended()
+        return value

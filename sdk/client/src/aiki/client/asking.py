@@ -1,0 +1,99 @@
+"""Queries and updates: what a client asks of a run's code."""
+
+import asyncio
+import secrets
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from aiki.client.address import Address, Mailbox
+from aiki.schema import Schema, schema_for
+from aiki.transport.surely import surely
+from aiki.types.errors import (
+    NoResponders,
+    OutcomeUnknown,
+    QueryFailed,
+    RequestTimeout,
+    ResultTimeout,
+    RunEnded,
+    UnknownWorkflow,
+    UpdateFailed,
+)
+from aiki.types.messages import Answer, Query, Update, decode_news, encode
+from aiki.types.states import is_final
+
+if TYPE_CHECKING:
+    from aiki.client.client import Client
+
+__all__ = ["query", "update"]
+
+QUERY_WITHIN = 5.0
+"""Seconds within which a host must answer."""
+ASK_AGAIN = 5.0
+"""Seconds after which an update that has no answer is sent again, with the same id: its answer may have been lost."""
+
+ANY: Schema[Any] = schema_for(Any, "payload")
+
+
+async def query(client: "Client", mailbox: Mailbox, run_id: str, name: str, payload: Any) -> Any:
+    """Ask the host that has the run in memory, or any other one."""
+    address = await mailbox.find()
+    if is_final(address.status):
+        raise QueryFailed(f"run {run_id} has {address.status}: it has no variables any more", run_id=run_id, query=name, error=None)
+    request = run_id.encode() + b"\n" + encode(Query(name, ANY.encode(payload, f"payload of query {name!r}")))
+    answer = await _ask(client, address.host, request) if address.host else None
+    if answer is None:
+        answer = await _ask(client, client.subjects.run_query(address.workflow, address.version), request)
+    if answer is None:
+        raise UnknownWorkflow(
+            f"no live worker serves workflow {address.workflow!r} version {address.version!r}: nobody can answer query {name!r}",
+            workflow=address.workflow,
+            version=address.version,
+            known=[],
+        )
+    if answer.error is not None:
+        raise QueryFailed(f"query {name!r} of run {run_id}: {answer.error}", run_id=run_id, query=name, error=answer.error)
+    return msgspec.json.decode(answer.value)
+
+
+async def _ask(client: "Client", subject: str, request: bytes) -> Answer | None:
+    try:
+        message = await client.transport.request(subject, request, timeout=QUERY_WITHIN)
+        answer = decode_news(message.data)
+    except (NoResponders, RequestTimeout, OutcomeUnknown, msgspec.DecodeError):
+        return None
+    return answer if isinstance(answer, Answer) else None
+
+
+async def update(client: "Client", mailbox: Mailbox, run_id: str, name: str, payload: Any, key: str | None, limit: float | None) -> Any:
+    """Send an update until it is answered."""
+    data = ANY.encode(payload, f"payload of update {name!r}")
+    id = secrets.token_hex(8) if key is None else f"k/{name}/{key}"
+    await client.ends.listen()
+    patience = asyncio.timeout(limit)
+    try:
+        async with patience:
+            answer = await _answered(client, mailbox, run_id, Update(name, data, id, client.ends.subject))
+    except TimeoutError as error:
+        if not patience.expired():
+            raise
+        raise ResultTimeout(f"update {name!r} of run {run_id} has no answer within {limit:g} s", run_id=run_id, timeout=limit) from error
+    if answer.error is None:
+        return msgspec.json.decode(answer.value)
+    if answer.error.code == RunEnded.code:
+        raise RunEnded(answer.error.message, run_id=run_id, state="ended")
+    raise UpdateFailed(f"update {name!r} of run {run_id}: {answer.error}", run_id=run_id, update=name, error=answer.error)
+
+
+async def _answered(client: "Client", mailbox: Mailbox, run_id: str, message: Update) -> Answer:
+    address: Address = await mailbox.find_open("updated")
+    subject, data = mailbox.subject(address), encode(message)
+    with client.ends.answering(message.id) as answer:
+        times = 0
+        while True:
+            times += 1
+            message_id = f"{run_id}/{message.id}/{times}"
+            await surely(lambda: client.transport.publish(subject, data, message_id=message_id))  # noqa: B023 - awaited here
+            done, _ = await asyncio.wait((answer,), timeout=ASK_AGAIN if client.looks_again else None)
+            if done:
+                return answer.result()
