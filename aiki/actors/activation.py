@@ -276,8 +276,10 @@ class Activation:
         if self._host.always_replay:
             ready = [operation for operation in ready if not self._is_begun(operation.id)]
         due = machine.deadline()
-        if due is not None and not ready and not self._local and due - now > NEAR:
+        if not ready and not self._local and (due is None or due - now > NEAR):
             machine.arm()
+            # Whoever waits for a message alone has written nothing yet.
+            machine.dirty |= self._stored.revision == 0
         if machine.dirty:
             await self._commit(machine, now)
         elif not self._stored.current and (ready or any(envelope.durable for envelope in self._batch)):
@@ -334,9 +336,11 @@ class Activation:
         stored = None if guess else await self._stored.read()
         if guess:
             self._stored.current = False
+        if stored is None and start is None:
+            start = await self._find_start()
+            if start is None:  # perhaps it has been taken up between these two reads
+                stored = await self._stored.read()
         if stored is None:
-            if start is None:
-                start = await self._find_start()
             if start is None:
                 _log.warning("run %s does not exist (any more): its message is dropped", self.run_id)
                 return None

@@ -149,7 +149,8 @@ class Fleet:
     def _committed(self, data: bytes) -> None:
         """Every commit: what was recorded stays, nothing is recorded twice, what has ended stays ended."""
         state = decode_state(data)
-        assert state.run_id not in self.results, f"run {state.run_id} was written after its end"
+        ended = self.results.get(state.run_id)
+        assert ended in (None, state.status), f"run {state.run_id} was {ended}, and then {state.status}"
         if is_final(state.status):
             self.results[state.run_id] = state.status
         self.commits += 1

@@ -83,6 +83,8 @@ class StepView(msgspec.Struct, frozen=True, kw_only=True):
     worker: str | None
     queue: str | None
     next_attempt_at: datetime | None = None
+    child: RunId | None = None
+    """The run that it is, if it is a sub-workflow."""
 
 
 class RunView(msgspec.Struct, frozen=True, kw_only=True):
@@ -219,6 +221,7 @@ def _recorded(step: RecordedStep) -> StepView:
         failed_attempts=_attempts(step.failed),
         worker=step.worker,
         queue=step.queue,
+        child=RunId(step.child) if step.child else None,
     )
 
 
@@ -243,6 +246,7 @@ def run_view(state: RunState, history: list[Entry], revision: int) -> RunView:
             worker=None,
             queue=step.queue,
             next_attempt_at=_maybe(step.due),
+            child=RunId(step.child.run_id) if step.child is not None else None,
         )
         for step in state.pending
     ]

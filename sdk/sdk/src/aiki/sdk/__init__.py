@@ -1,26 +1,34 @@
 """Everything that users write with: `from aiki.sdk import task, workflow, Client, Worker`."""
 
-from aiki.client import Client, RunHandle, RunStatus, RunView, ScheduleHandle, ScheduleView
+from aiki.client import Client, Event, Progress, RunHandle, RunStatus, RunView, ScheduleHandle, ScheduleView, event
 from aiki.schedules import Schedule
 from aiki.task import Retry, RetryAfter, Task, TaskContext, task
 from aiki.types.errors import (
     AikiError,
     BackfillTooLarge,
+    ChildCancelled,
+    ChildFailed,
+    ChildTimedOut,
     DefinitionError,
+    EventTimeout,
     IdempotencyConflict,
     InvalidName,
     InvalidSchedule,
     NonDeterminismError,
     PayloadError,
     PayloadTooLarge,
+    QueryFailed,
     ResultTimeout,
     RunEnded,
     RunNotFound,
     ScheduleConflict,
     ScheduleNotFound,
+    TaskCancelled,
     TaskFailed,
     TaskTimedOut,
+    UnknownEvent,
     UnknownWorkflow,
+    UpdateFailed,
     WorkerLost,
     WorkflowCancelled,
     WorkflowFailed,
@@ -31,21 +39,30 @@ from aiki.types.failure import ErrorInfo
 from aiki.types.identifiers import RunId, ScheduleId, TaskId, WorkerId
 from aiki.types.trigger import Trigger
 from aiki.worker import Worker
-from aiki.workflow import Context, Workflow, workflow
+from aiki.workflow import ChildHandle, Context, HookInfo, Variables, Workflow, workflow
 
 __all__ = [
     "AikiError",
     "BackfillTooLarge",
+    "ChildCancelled",
+    "ChildFailed",
+    "ChildHandle",
+    "ChildTimedOut",
     "Client",
     "Context",
     "DefinitionError",
     "ErrorInfo",
+    "Event",
+    "EventTimeout",
+    "HookInfo",
     "IdempotencyConflict",
     "InvalidName",
     "InvalidSchedule",
     "NonDeterminismError",
     "PayloadError",
     "PayloadTooLarge",
+    "Progress",
+    "QueryFailed",
     "ResultTimeout",
     "Retry",
     "RetryAfter",
@@ -62,12 +79,16 @@ __all__ = [
     "ScheduleNotFound",
     "ScheduleView",
     "Task",
+    "TaskCancelled",
     "TaskContext",
     "TaskFailed",
     "TaskId",
     "TaskTimedOut",
     "Trigger",
+    "UnknownEvent",
     "UnknownWorkflow",
+    "UpdateFailed",
+    "Variables",
     "Worker",
     "WorkerId",
     "WorkerLost",
@@ -76,6 +97,7 @@ __all__ = [
     "WorkflowFailed",
     "WorkflowStuck",
     "WorkflowTimedOut",
+    "event",
     "task",
     "workflow",
 ]
