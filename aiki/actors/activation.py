@@ -26,11 +26,25 @@ from aiki.actors.stored import StoredRun
 from aiki.actors.topology import ACK_WAIT
 from aiki.actors.watchdog import Watchdog
 from aiki.clock import Clock
-from aiki.journal import Entry, RunMachine, RunState, StepId, conflicting, decode_state, encode_state
+from aiki.journal import Entry, RunMachine, RunState, StepId, Updated, conflicting, decode_state, encode_state, reopened
 from aiki.kv import RunStore
 from aiki.types.errors import Conflict, NonDeterminismError, NotConnected, PayloadTooLarge, RunEnded
 from aiki.types.failure import ErrorInfo
-from aiki.types.messages import Answer, Ended, Event, Mail, Query, Resume, Start, StepFailedOnce, StepResult, Update, Wake, encode
+from aiki.types.messages import (
+    Answer,
+    Ended,
+    Event,
+    Mail,
+    Query,
+    Resume,
+    Start,
+    StepFailedOnce,
+    StepResult,
+    Update,
+    Wake,
+    Word,
+    encode,
+)
 from aiki.types.states import is_final
 from aiki.types.subjects import Subjects
 
@@ -197,7 +211,7 @@ class Activation:
             if machine is None:
                 self._settle_all()
                 return
-            await self._complete_events(machine)
+            await self._complete_words(machine)
             now = self._host.now()
             self._apply(machine, now, failure)
             if overtaken and not machine.dirty:
@@ -241,21 +255,21 @@ class Activation:
         self._batch[:0] = self._held
         self._held.clear()
 
-    async def _complete_events(self, machine: RunMachine) -> None:
-        """Events of one sender are applied in the order in which they were sent.
+    async def _complete_words(self, machine: RunMachine) -> None:
+        """What one sender asks is applied in the order in which it was sent.
 
-        One may arrive before its predecessor, which another host has, or which is to be delivered once more. It is in the stream, and is
-        read from there; its own delivery will find it applied.
+        A word may arrive before its predecessor, which another host has, or which is to be delivered once more. That one is in the stream,
+        and is read from there; its own delivery will find it applied.
         """
-        events = [envelope.message for envelope in self._batch if isinstance(envelope.message, Event)]
-        here = {event.id for event in events}
-        if all(not event.after or event.after in here or machine.knows(event.after) for event in events):
-            if any(event.after in here for event in events):
-                self._batch = _in_order(self._batch)
+        words = [envelope.message for envelope in self._batch if isinstance(envelope.message, Word)]
+        here = {word.id for word in words}
+        if any(word.after and word.after not in here and not machine.knows(word.after) for word in words):
+            subject = self._host.subjects.run_words(self.definition.name, self.definition.version, self.run_id)
+            missing = [word for word in await self._host.store.words(subject) if word.id not in here]
+            self._batch[:0] = [LocalEnvelope(word) for word in missing]
+        elif not any(word.after in here for word in words):
             return
-        mailbox = f"{self._host.subjects.run_mail(self.definition.name, self.definition.version)}{self.run_id}"
-        missing = [event for event in await self._host.store.events(mailbox) if event.id not in here]
-        self._batch = _in_order([*(LocalEnvelope(event) for event in missing), *self._batch])
+        self._batch = _in_order(self._batch)
 
     def _apply(self, machine: RunMachine, now: float, failure: PayloadTooLarge | None) -> None:
         watchdog = self._host.watchdog
@@ -487,7 +501,21 @@ class Activation:
                 await self._host.outbox.notify(message.notify, encode(ended), f"{self.run_id}/ended/{message.notify}")
             elif isinstance(message, Update) and message.reply:
                 self._replies[message.id] = message.reply
+        if self._replies:
+            await self._answer_again(state)
         self._refuse_answers(state)
+
+    async def _answer_again(self, state: RunState) -> None:
+        """An update may have been the last that the run did, and its answer was lost: the journal still tells it."""
+        journal = await self._stored.journal(state)
+        if not any(isinstance(entry, Updated) and entry.id in self._replies for entry in journal):
+            return
+        machine = machine_of(self.definition, reopened(state), journal, self._host.environment)
+        try:
+            machine.begin(state.updated_at)
+            self._answer(machine)
+        finally:
+            machine.evict()
 
     def _refuse_answers(self, state: RunState) -> None:
         error = ErrorInfo.of(RunEnded(f"run {self.run_id} has {state.status}: it handles no updates any more"))
@@ -556,24 +584,25 @@ def _weight(message: Mail) -> int:
 
 
 def _in_order(batch: list[Envelope]) -> list[Envelope]:
-    """The same, with each event after its predecessor if that is among them."""
+    """The same, with each word after its predecessor if that is among them."""
     waiting: dict[str, list[Envelope]] = {}
-    ids = {envelope.message.id for envelope in batch if isinstance(envelope.message, Event)}
+    ids = {envelope.message.id for envelope in batch if isinstance(envelope.message, Word)}
     ordered: list[Envelope] = []
     seen: set[str] = set()
     for envelope in batch:
         message = envelope.message
-        if isinstance(message, Event) and message.after in ids and message.after not in seen:
+        if isinstance(message, Word) and message.after in ids and message.after not in seen:
             waiting.setdefault(message.after, []).append(envelope)
             continue
-        ready = [envelope]
+        ready = deque((envelope,))
         while ready:
-            each = ready.pop(0)
+            each = ready.popleft()
             ordered.append(each)
-            if isinstance(each.message, Event):
+            if isinstance(each.message, Word):
                 seen.add(each.message.id)
-                ready[:0] = waiting.pop(each.message.id, [])
-    return ordered
+                ready.extend(waiting.pop(each.message.id, ()))
+    # One that was sent twice, by its idempotency key, may stand before and after another: then no order is left to keep.
+    return [*ordered, *(envelope for left in waiting.values() for envelope in left)]
 
 
 def _says_otherwise(before: set[StepId], now: set[StepId]) -> NonDeterminismError:

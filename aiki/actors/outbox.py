@@ -91,8 +91,12 @@ class Outbox:
                 return None if step is None or step.child is None else self._start_child(step, step.child, state, message_id)
             case OutClose():
                 child = entry.child
-                word = Cancel(f"{message_id}/close", f"its parent, run {state.run_id}, needs it no more", child.close == "terminate")
-                mailbox = f"{self._subjects.run_mail(child.workflow, child.version)}{child.run_id}"
+                word = Cancel(
+                    id=f"{message_id}/close",
+                    reason=f"its parent, run {state.run_id}, needs it no more",
+                    terminate=child.close == "terminate",
+                )
+                mailbox = self._subjects.run_words(child.workflow, child.version, child.run_id)
                 return self._transport.publish(mailbox, encode(word), message_id=message_id)
             case OutMail():
                 return self._transport.publish(entry.mailbox, entry.data, message_id=message_id)

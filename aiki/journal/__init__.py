@@ -8,6 +8,7 @@ from aiki.journal.state import (
     CancelAsked,
     ChildRun,
     Entry,
+    Ignored,
     OutAlarm,
     OutChild,
     OutClose,
@@ -34,6 +35,7 @@ from aiki.journal.state import (
     decode_state,
     encode_entry,
     encode_state,
+    reopened,
 )
 from aiki.journal.suspension import RunEvicted, Suspension
 
@@ -45,6 +47,7 @@ __all__ = [
     "ChildRun",
     "DeterministicLoop",
     "Entry",
+    "Ignored",
     "Operation",
     "OutAlarm",
     "OutChild",
@@ -83,4 +86,5 @@ __all__ = [
     "decode_state",
     "encode_entry",
     "encode_state",
+    "reopened",
 ]

@@ -24,6 +24,7 @@ from aiki.journal.state import (
     CancelAsked,
     ChildRun,
     Entry,
+    Ignored,
     OutAlarm,
     OutDispatch,
     OutMail,
@@ -60,6 +61,7 @@ from aiki.types.messages import (
     Unpause,
     Update,
     Wake,
+    Word,
     encode,
 )
 from aiki.types.retry import Retry
@@ -189,8 +191,10 @@ class RunMachine:
             case _:
                 if message.id not in self._applied:
                     self._obey(message, now)
+                    if message.id not in self._applied and not is_final(self.state.status):
+                        self._add(Ignored(now, message.id, type(message).__name__), now)
 
-    def _obey(self, message: Event | Update | Cancel | CancelStep | Pause | Unpause | EndSleep, now: float) -> None:
+    def _obey(self, message: Word, now: float) -> None:
         """What somebody has asked of the run, for the first time."""
         match message:
             case Event():
@@ -368,7 +372,7 @@ class RunMachine:
         self._steps.prepare(entries, optional_before)
         if self.state.paused is not None:
             paused = max(place for place, (_, entry) in enumerate(entries) if isinstance(entry, Paused))
-            self._deferred, entries = entries[paused + 1 :], entries[:paused]
+            self._deferred, entries = entries[paused + 1 :], entries[: paused + 1]
         return entries
 
     def _replay(self, index: int, entry: Entry) -> None:

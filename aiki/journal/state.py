@@ -18,6 +18,7 @@ __all__ = [
     "CancelAsked",
     "ChildRun",
     "Entry",
+    "Ignored",
     "OutAlarm",
     "OutChild",
     "OutClose",
@@ -44,6 +45,7 @@ __all__ = [
     "decode_state",
     "encode_entry",
     "encode_state",
+    "reopened",
 ]
 
 StepKind = Literal["local", "task", "child"]
@@ -142,7 +144,15 @@ class Unpaused(msgspec.Struct, frozen=True, array_like=True, tag="unpause"):
     id: str
 
 
-Entry = RecordedStep | Tick | Retried | Woken | Received | Updated | CancelAsked | StepsCancelled | Paused | Unpaused
+class Ignored(msgspec.Struct, frozen=True, array_like=True, tag="ignored"):
+    """Something was asked that meant nothing then, and must mean nothing when it comes again: `what` is its kind."""
+
+    at: float
+    id: str
+    what: str
+
+
+Entry = Ignored | RecordedStep | Tick | Retried | Woken | Received | Updated | CancelAsked | StepsCancelled | Paused | Unpaused
 
 
 class Wait(msgspec.Struct, frozen=True, array_like=True):
@@ -318,6 +328,13 @@ _entry = msgspec.msgpack.Decoder(Entry)
 
 encode_state = _encoder.encode
 decode_state = _state.decode
+
+
+def reopened(state: RunState) -> RunState:
+    """A copy of the state of a run that has ended, as it was before: replayed over the whole journal, the code comes to its end again."""
+    copy = decode_state(encode_state(state))
+    copy.status, copy.result, copy.error, copy.finished_at, copy.retry_at = "running", None, None, None, None
+    return copy
 
 
 def encode_entry(entry: Entry) -> msgspec.Raw:

@@ -6,9 +6,9 @@ Keys: `<run id>` for the state, `<run id>.s<start>-<end>` for sealed segments of
 """
 
 from aiki.kv.actor_store import ActorStore
-from aiki.transport.port import Transport
+from aiki.transport.port import Stored, Transport
 from aiki.transport.surely import surely
-from aiki.types.messages import Event, Start, decode_mail
+from aiki.types.messages import Start, Word, decode_mail
 from aiki.types.subjects import Subjects
 
 __all__ = ["RunStore"]
@@ -38,15 +38,18 @@ class RunStore(ActorStore):
         message = None if stored is None else decode_mail(stored.data)
         return message if isinstance(message, Start) else None
 
-    async def events(self, mailbox: str) -> list[Event]:
-        """The events that stand in a run's mailbox, settled ones excepted, oldest first."""
-        found: list[Event] = []
+    async def words(self, subject: str) -> list[Word]:
+        """What has been asked of a run and is not settled yet, oldest first."""
+        found: list[Word] = []
         sequence = 0
-        while (stored := await self._transport.next(self._mail_stream, f"{mailbox}.event", sequence + 1)) is not None:
+        while (stored := await self._read_next(subject, sequence + 1)) is not None:
             sequence = stored.sequence
-            if isinstance(message := decode_mail(stored.data), Event):
+            if isinstance(message := decode_mail(stored.data), Word):
                 found.append(message)
         return found
+
+    async def _read_next(self, subject: str, sequence: int) -> Stored | None:
+        return (await surely(lambda: self._transport.next(self._mail_stream, subject, sequence))).answer
 
     async def ids(self) -> list[str]:
         """The ids of all runs, oldest first as far as their ids tell."""

@@ -31,6 +31,7 @@ __all__ = [
     "Unpause",
     "Update",
     "Wake",
+    "Word",
     "attempts_made",
     "decode_dispatch",
     "decode_mail",
@@ -139,57 +140,57 @@ class Resume(_Wire, frozen=True, tag="resume"):
     reason: str = ""
 
 
-class EndSleep(_Wire, frozen=True, tag="end-sleep"):
-    """End the sleep that would end first, now. `id` names the request: one that comes twice ends one sleep."""
+class _Word(_Wire, frozen=True, kw_only=True):
+    """What somebody asks of a run. One `id` counts once. `after`: the id of the word that its sender has sent the run before it."""
 
-    id: str
-
-
-class Event(_Wire, frozen=True, tag="event"):
-    """Something that the run may wait for. One `id` counts once. `after`: the id of the one that its sender has sent before it."""
-
-    name: str
-    payload: bytes
     id: str
     after: str = ""
 
 
-class Update(_Wire, frozen=True, tag="update"):
-    """A message that the run's code handles and answers, on the core subject `reply`. One `id` counts once, and has one answer."""
+class Event(_Word, frozen=True, tag="event"):
+    """Something that the run may wait for."""
 
     name: str
     payload: bytes
-    id: str
+
+
+class Update(_Word, frozen=True, tag="update"):
+    """A message that the run's code handles and answers, on the core subject `reply`; each time it comes it is answered the same."""
+
+    name: str
+    payload: bytes
     reply: str = ""
 
 
-class Cancel(_Wire, frozen=True, tag="cancel"):
+class Cancel(_Word, frozen=True, tag="cancel"):
     """Interrupt the run's code, which may clean up; `terminate`: end the run without asking it."""
 
-    id: str
     reason: str = ""
     terminate: bool = False
 
 
-class CancelStep(_Wire, frozen=True, tag="cancel-step"):
+class CancelStep(_Word, frozen=True, tag="cancel-step"):
     """Withdraw the outstanding steps of that name."""
 
-    id: str
     name: str
     reason: str = ""
 
 
-class Pause(_Wire, frozen=True, tag="pause"):
+class Pause(_Word, frozen=True, tag="pause"):
     """Let the code rest: what comes is recorded and waits."""
 
-    id: str
     reason: str = ""
 
 
-class Unpause(_Wire, frozen=True, tag="unpause"):
+class Unpause(_Word, frozen=True, tag="unpause"):
     """Go on with what has come since the pause."""
 
-    id: str
+
+class EndSleep(_Word, frozen=True, tag="end-sleep"):
+    """End the sleep that would end first, now."""
+
+
+Word = Event | Update | Cancel | CancelStep | Pause | Unpause | EndSleep
 
 
 class Query(_Wire, frozen=True, tag="query"):
@@ -216,7 +217,7 @@ class Ended(_Wire, frozen=True, tag="ended"):
     error: ErrorInfo | None
 
 
-Mail = Start | StepResult | StepFailedOnce | Wake | Resume | Ended | EndSleep | Event | Update | Cancel | CancelStep | Pause | Unpause
+Mail = Start | StepResult | StepFailedOnce | Wake | Resume | Ended | Word
 
 
 class Dispatch(_Wire, frozen=True, tag="task"):

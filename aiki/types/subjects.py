@@ -1,7 +1,7 @@
 """Where things are in JetStream: the names of streams, subjects and keys of one region, in one place.
 
     state     KV bucket aiki-runs-<region>         key <run id>, sealed journal segments <run id>.s<end>
-    mail      stream AIKI_MAIL_<region>            aiki.<region>.mail.<kind>.<name>.<version>.<id>[.start], alarms
+    mail      stream AIKI_MAIL_<region>            aiki.<region>.mail.<kind>.<name>.<version>.<id>[.start|.word], alarms
                                                    aiki.<region>.timer.<id>.<n>, those of schedules aiki.<region>.timer.schedule.<id>.<n>
     tasks     stream AIKI_TASK_<region>            aiki.<region>.task.<queue>.<task>.<run id>.<n>, delayed ones
                                                    aiki.<region>.delay.<run id>.<n>
@@ -68,6 +68,10 @@ class Subjects:
     def run_start(self, workflow: str, version: str, run_id: str) -> str:
         """Where a start waits for a worker."""
         return f"{self.run_mail(workflow, version)}{run_id}.start"
+
+    def run_words(self, workflow: str, version: str, run_id: str) -> str:
+        """Where what is asked of a run waits."""
+        return f"{self.run_mail(workflow, version)}{run_id}.word"
 
     def run_query(self, workflow: str, version: str) -> str:
         """Where any host answers queries of a workflow's version."""

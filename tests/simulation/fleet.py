@@ -11,7 +11,7 @@ from aiki.actors import init
 from aiki.clock import VirtualClock, VirtualTimeLoop
 from aiki.journal import RecordedStep, decode_entries, decode_state
 from aiki.journal.operation import keyed_address
-from aiki.sdk import Client, Task, TaskContext, Worker, Workflow
+from aiki.sdk import Client, Task, TaskCancelled, TaskContext, Worker, Workflow
 from aiki.transport import Ack, Faults, Headers, MemoryServer
 from aiki.types.states import is_final
 
@@ -49,11 +49,11 @@ class Process:
             )
             for definition in self.fleet.definitions:
                 worker.registry.add(definition)
+            self.worker = worker  # it may be killed while it boots
             try:
                 await worker.start()
             except Exception:
                 continue
-            self.worker = worker
             return
 
     def kill(self) -> None:
@@ -87,7 +87,7 @@ class Fleet:
         self.server = MemoryServer(clock, faults=faults, seed=seed)
         self.processes: list[Process] = []
         self.workers = workers
-        self.recorded: dict[tuple[str, str, int], tuple[float, bytes]] = {}
+        self.recorded: dict[tuple[str, str, int], tuple[float, bytes, str | None]] = {}
         self.bodies: Counter[str] = Counter()
         self.repeated: list[str] = []
         self.begun_once: Counter[str] = Counter()
@@ -132,7 +132,8 @@ class Fleet:
         key = context.idempotency_key
         _, address, ordinal = key.split("/") if "/" in key else ("", keyed_address(task, key), "0")
         known = self.recorded.get((context.run_id, address, int(ordinal)))
-        if known is not None and self.clock.now() - known[0] > SLACK:
+        # What was withdrawn may begin while its withdrawal is under way: then its outcome is refused.
+        if known is not None and known[2] != TaskCancelled.code and self.clock.now() - known[0] > SLACK:
             self.repeated.append(f"{key}: recorded {self.clock.now() - known[0]:.3f} s before its body began again")
 
     def _watch_store(self) -> None:
@@ -159,7 +160,8 @@ class Fleet:
             if isinstance(entry, RecordedStep):
                 steps[entry.address, entry.ordinal] += 1
                 key = (state.run_id, entry.address, entry.ordinal)
-                before = self.recorded.setdefault(key, (self.clock.now(), entry.value))
+                code = entry.error.code if entry.error is not None else None
+                before = self.recorded.setdefault(key, (self.clock.now(), entry.value, code))
                 assert before[1] == entry.value, f"{key}: a recorded step changed from {before[1]!r} to {entry.value!r}"
         twice = [step for step, count in steps.items() if count > 1]
         assert not twice, f"run {state.run_id}: recorded twice: {twice}"

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from aiki.journal import Tick, Woken
+from aiki.journal import Ignored, RecordedStep, Tick, Woken
 from aiki.types.messages import EndSleep
 from aiki.types.retry import Retry
 from tests.unit.journal.rig import T0, Rig, Steps
@@ -18,22 +18,22 @@ async def two_sleeps(steps: Steps) -> list[float]:
 
 def test_it_ends_the_sleep_that_would_end_first() -> None:
     rig = Rig(two_sleeps)
-    rig.turn(EndSleep("a"), after=5)
+    rig.turn(EndSleep(id="a"), after=5)
     assert rig.entries == [Woken(T0 + 5, "a")]
     assert rig.machine.deadline() == T0 + 1000
-    rig.reload().turn(EndSleep("b"), after=5).turn(after=10)
+    rig.reload().turn(EndSleep(id="b"), after=5).turn(after=10)
     assert rig.output == [10.0, 5.0, 20.0]
 
 
 def test_a_request_that_comes_twice_ends_one_sleep() -> None:
     rig = Rig(two_sleeps)
-    rig.turn(EndSleep("a"), EndSleep("a"), after=5).reload().turn(EndSleep("a"), after=1)
+    rig.turn(EndSleep(id="a"), EndSleep(id="a"), after=5).reload().turn(EndSleep(id="a"), after=1)
     assert rig.entries == [Woken(T0 + 5, "a")]
 
 
 def test_what_is_due_comes_first() -> None:
     rig = Rig(two_sleeps)
-    rig.turn(EndSleep("a"), after=60)
+    rig.turn(EndSleep(id="a"), after=60)
     assert rig.entries == [Tick(T0 + 60), Woken(T0 + 60, "a")]
     assert rig.reload().turn(after=10).output == [60.0, 50.0, 70.0]
 
@@ -44,8 +44,8 @@ def test_a_time_out_is_no_sleep() -> None:
             return str(await steps.call("charge"))
 
     rig = Rig(waits)
-    rig.turn(EndSleep("a"), after=1)
-    assert rig.entries == []
+    rig.turn(EndSleep(id="a"), after=1)
+    assert [type(entry) for entry in rig.entries] == [Ignored]
     assert rig.answer("charge", "paid").output == "paid"
 
 
@@ -54,6 +54,6 @@ def test_between_two_attempts_nothing_sleeps() -> None:
         await steps.call("charge")
 
     rig = Rig(fails, retry=Retry.fixed(max_attempts=2, delay=100))
-    rig.answer("charge", error="no", after=1).turn(EndSleep("a"))
+    rig.answer("charge", error="no", after=1).turn(EndSleep(id="a"))
     assert rig.status == "awaiting_retry"
-    assert len(rig.entries) == 1
+    assert [type(entry) for entry in rig.entries] == [RecordedStep, Ignored]

@@ -1,14 +1,12 @@
 """Where a run takes messages."""
 
-import secrets
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple
 
-from aiki.client.event import Event
+import msgspec
+
 from aiki.transport.surely import surely
 from aiki.types.errors import RunEnded, RunNotFound
-from aiki.types.messages import Cancel, CancelStep, EndSleep, Pause, Unpause, encode
-from aiki.types.messages import Event as EventMessage
-from aiki.types.names import check_key
+from aiki.types.messages import Word, encode
 from aiki.types.states import State, is_final
 
 if TYPE_CHECKING:
@@ -18,9 +16,6 @@ __all__ = ["Address", "Mailbox"]
 
 WITHIN = 60.0
 """Seconds for which a message is repeated while its outcome is unknown: well inside the stream's dedupe window, so it is stored once."""
-
-Payload = TypeVar("Payload")
-Word = Cancel | CancelStep | EndSleep | Pause | Unpause
 
 
 class Address(NamedTuple):
@@ -33,7 +28,7 @@ class Address(NamedTuple):
 
 
 class Mailbox:
-    """Sends messages to one run. `last` is the event that this client has sent it last: the next one names it, so their order holds."""
+    """Sends words to one run. Each names the one that this client has sent before it, so that their order holds."""
 
     def __init__(self, client: "Client", run_id: str, workflow: str, version: str) -> None:
         self._client = client
@@ -62,24 +57,17 @@ class Mailbox:
             raise RunEnded(f"run {self._run_id} has {address.status}: it cannot be {what}", run_id=self._run_id, state=address.status)
         return address
 
-    async def send(self, word: Word, what: str) -> None:
-        """Put a message into the mailbox. When this has returned, the run gets it."""
+    async def say(self, word: Word, what: str) -> None:
+        """Put what is asked of the run into its mailbox, in the order of the calls. When this has returned, the run gets it."""
         address = await self.find_open(what)
-        await self._publish(self.subject(address), encode(word), f"{self._run_id}/{word.id}")
+        await self.put(address, word, f"{self._run_id}/{word.id}")
 
-    async def send_event(self, event: Event[Payload], payload: Payload, idempotency_key: str | None) -> None:
-        """The same for an event, in the order of the calls."""
-        data = event.encode(payload)
-        id = secrets.token_hex(8) if idempotency_key is None else f"k/{event.name}/{check_key(idempotency_key)}"
-        address = await self.find_open("sent events")
-        sent = self._client.sent_events
-        message = EventMessage(event.name, data, id, sent.get(self._run_id, ""))
-        await self._publish(f"{self.subject(address)}.event", encode(message), f"{self._run_id}/{id}")
-        sent[self._run_id] = id
-
-    def subject(self, address: Address) -> str:
-        """The mailbox."""
-        return f"{self._client.subjects.run_mail(address.workflow, address.version)}{self._run_id}"
-
-    async def _publish(self, subject: str, data: bytes, message_id: str) -> None:
-        await surely(lambda: self._client.transport.publish(subject, data, message_id=message_id), within=WITHIN)
+    async def put(self, address: Address, word: Word, message_id: str) -> None:
+        """The same, when the run was found already."""
+        client = self._client
+        said = client.said
+        before = said.get(self._run_id, "")
+        data = encode(msgspec.structs.replace(word, after=before if before != word.id else ""))
+        subject = client.subjects.run_words(address.workflow, address.version, self._run_id)
+        await surely(lambda: client.transport.publish(subject, data, message_id=message_id), within=WITHIN)
+        said[self._run_id] = word.id

@@ -1,14 +1,14 @@
 """Queries and updates: what a client asks of a run's code."""
 
 import asyncio
+import itertools
 import secrets
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from aiki.client.address import Address, Mailbox
+from aiki.client.address import Mailbox
 from aiki.schema import Schema, schema_for
-from aiki.transport.surely import surely
 from aiki.types.errors import (
     NoResponders,
     OutcomeUnknown,
@@ -73,7 +73,7 @@ async def update(client: "Client", mailbox: Mailbox, run_id: str, name: str, pay
     patience = asyncio.timeout(limit)
     try:
         async with patience:
-            answer = await _answered(client, mailbox, run_id, Update(name, data, id, client.ends.subject))
+            answer = await _answered(client, mailbox, run_id, Update(id=id, name=name, payload=data, reply=client.ends.subject))
     except TimeoutError as error:
         if not patience.expired():
             raise
@@ -86,14 +86,11 @@ async def update(client: "Client", mailbox: Mailbox, run_id: str, name: str, pay
 
 
 async def _answered(client: "Client", mailbox: Mailbox, run_id: str, message: Update) -> Answer:
-    address: Address = await mailbox.find_open("updated")
-    subject, data = mailbox.subject(address), encode(message)
+    address = await mailbox.find_open("updated")
     with client.ends.answering(message.id) as answer:
-        times = 0
-        while True:
-            times += 1
-            message_id = f"{run_id}/{message.id}/{times}"
-            await surely(lambda: client.transport.publish(subject, data, message_id=message_id))  # noqa: B023 - awaited here
+        for times in itertools.count():
+            await mailbox.put(address, message, f"{run_id}/{message.id}/{times}")
             done, _ = await asyncio.wait((answer,), timeout=ASK_AGAIN if client.looks_again else None)
             if done:
-                return answer.result()
+                break
+        return answer.result()

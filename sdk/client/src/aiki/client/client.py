@@ -58,8 +58,8 @@ class Client:
         self.subjects = Subjects(region)
         self.store = RunStore(transport, self.subjects)
         self.ends = Ends(transport, self.subjects)
-        self.sent_events: BoundedMap[str, str] = BoundedMap(MOST_REMEMBERED)
-        """The event that was sent to a run last, by run: the next one names it, so that their order holds."""
+        self.said: BoundedMap[str, str] = BoundedMap(MOST_REMEMBERED)
+        """The id of what was asked of a run last, by run."""
 
     @classmethod
     async def connect(cls, url: str | None = None, *, region: str | None = None, timeout: float = 5.0, **options: Any) -> Self:

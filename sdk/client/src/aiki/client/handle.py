@@ -28,6 +28,7 @@ from aiki.types.errors import (
 )
 from aiki.types.identifiers import RunId, is_run_id
 from aiki.types.messages import Cancel, CancelStep, Ended, EndSleep, Pause, Unpause
+from aiki.types.messages import Event as EventWord
 from aiki.types.names import check_key
 from aiki.types.states import is_final
 
@@ -159,7 +160,7 @@ class RunHandle(Generic[Output]):
 
         Raises `RunNotFound` and `RunEnded`.
         """
-        await self._mailbox.send(EndSleep(secrets.token_hex(8)), "woken")
+        await self._mailbox.say(EndSleep(id=secrets.token_hex(8)), "woken")
 
     async def cancel(self, reason: str = "") -> None:
         """Interrupt the run's code with `asyncio.CancelledError`: it may clean up with durable steps, within the workflow's `cleanup` time.
@@ -168,32 +169,32 @@ class RunHandle(Generic[Output]):
         those that run are told (`TaskContext.cancelled`), late results are refused. Once is enough: the second call changes nothing.
         Raises `RunNotFound` and `RunEnded`.
         """
-        await self._mailbox.send(Cancel(secrets.token_hex(8), reason), "cancelled")
+        await self._mailbox.say(Cancel(id=secrets.token_hex(8), reason=reason), "cancelled")
 
     async def terminate(self, reason: str = "") -> None:
         """End the run without asking its code, which cannot clean up. Raises `RunNotFound` and `RunEnded`."""
-        await self._mailbox.send(Cancel(secrets.token_hex(8), reason, terminate=True), "terminated")
+        await self._mailbox.say(Cancel(id=secrets.token_hex(8), reason=reason, terminate=True), "terminated")
 
     async def cancel_task(self, name: str, reason: str = "") -> None:
         """Withdraw the outstanding calls of a task (or step, or sub-workflow) by name: the code that waits for them gets `TaskCancelled`.
 
         Without any, nothing happens. Raises `RunNotFound` and `RunEnded`.
         """
-        await self._mailbox.send(CancelStep(secrets.token_hex(8), name, reason), "told to cancel a task")
+        await self._mailbox.say(CancelStep(id=secrets.token_hex(8), name=name, reason=reason), "told to cancel a task")
 
     async def pause(self, reason: str = "") -> None:
         """Let the run's code rest, wherever it is. What comes and falls due meanwhile is recorded and waits for `resume`.
 
         Tasks that are queued or running go on. Raises `RunNotFound` and `RunEnded`.
         """
-        await self._mailbox.send(Pause(secrets.token_hex(8), reason), "paused")
+        await self._mailbox.say(Pause(id=secrets.token_hex(8), reason=reason), "paused")
 
     async def resume(self) -> None:
         """End the pause: the code goes on with what has come, in that order. A run that is not paused goes on as it was.
 
         Raises `RunNotFound` and `RunEnded`.
         """
-        await self._mailbox.send(Unpause(secrets.token_hex(8)), "resumed")
+        await self._mailbox.say(Unpause(id=secrets.token_hex(8)), "resumed")
 
     async def send(self, event: Event[Payload], payload: Payload, *, idempotency_key: str | None = None) -> None:
         """Send an event. When this has returned, the run gets it, now or (buffered) when it waits for it.
@@ -204,7 +205,9 @@ class RunHandle(Generic[Output]):
         """
         if self._events is not None and event.name not in self._events:
             raise unknown_event(event.name, self.workflow, self._events)
-        await self._mailbox.send_event(event, payload, idempotency_key)
+        data = event.encode(payload)
+        id = secrets.token_hex(8) if idempotency_key is None else f"k/{event.name}/{check_key(idempotency_key)}"
+        await self._mailbox.say(EventWord(id=id, name=event.name, payload=data), "sent events")
 
     async def query(self, name: str, payload: Any = None) -> Any:
         """Ask for a view of the run's variables, as the workflow's `@order.query(name)` makes it; nothing is written.

@@ -6,7 +6,7 @@ import msgspec
 
 from aiki.actors.history import decode_segment
 from aiki.client import RunHistory
-from aiki.journal import Entry, RunMachine, RunState, StepId, decode_entries, decode_state
+from aiki.journal import Entry, RunMachine, RunState, StepId, decode_entries, decode_state, reopened
 from aiki.types.errors import DefinitionError, NonDeterminismError, PayloadError
 from aiki.types.failure import ErrorInfo
 from aiki.types.states import is_final
@@ -43,14 +43,12 @@ def replay(workflow: Workflow[Any, Output], history: RunHistory | bytes | str) -
         raise DefinitionError(f"the history is of workflow {record.workflow!r}, not of {workflow.name!r}", where="replay")
     try:
         recorded = decode_state(record.state)
-        state = decode_state(record.state)
         entries: list[Entry] = [entry for segment in record.segments for entry in decode_entries(decode_segment(segment))]
         entries += decode_entries(recorded.entries)
     except msgspec.DecodeError as error:
         raise PayloadError(f"the history of run {record.run_id} cannot be read: {error}", where="history") from error
-    if is_final(state.status):
-        # The whole journal, but not the end: the code itself must come to it.
-        state.status, state.result, state.error, state.finished_at, state.retry_at = "running", None, None, None, None
+    # The whole journal, but not the end: the code itself must come to it.
+    state = reopened(recorded) if is_final(recorded.status) else decode_state(record.state)
     machine = RunMachine(state, workflow.program, history=entries, retry=workflow.retry)
     try:
         machine.begin(recorded.updated_at)
