@@ -28,7 +28,7 @@ from aiki.clock import Clock
 from aiki.journal import Entry, RunMachine, RunState, StepId, decode_state, encode_state
 from aiki.kv import RunStore
 from aiki.types.errors import Conflict, NonDeterminismError, NotConnected, PayloadTooLarge
-from aiki.types.messages import Mail, Resume, Start, StepFailedOnce, StepResult, Wake
+from aiki.types.messages import Mail, Resume, Start, StepBegun, StepFailedOnce, StepResult, Wake
 from aiki.types.states import is_final
 
 __all__ = ["Activation", "ActivationHost"]
@@ -249,9 +249,12 @@ class Activation:
         elif not self._stored.current and (ready or any(envelope.durable for envelope in self._batch)):
             await self._stored.verify()
         for envelope in self._batch:
-            if envelope.durable:
+            if isinstance(envelope.message, StepBegun):
+                envelope.done()  # its worker waits for this, and what stands behind the turn is the dispatch, which it keeps
+            elif envelope.durable:
                 self._held.append(envelope)
         self._batch.clear()
+        self._local.end_all_but(machine.pending)
         for operation in ready:
             self._local.begin(operation, machine.pending(operation.id))
         if len(machine.state.outbox) > len(self._sent):

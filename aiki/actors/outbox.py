@@ -77,6 +77,11 @@ class Outbox:
                 step.retry,
                 step.timeout,
                 step.key,
+                step.deadline_at,
+                step.start_by,
+                step.heartbeat,
+                step.details,
+                step.first_began_at,
             )
         )
         subject = f"{self._subjects.task_mail(step.queue or DEFAULT_QUEUE, step.name)}{state.run_id}.{entry.serial}"

@@ -33,7 +33,7 @@ from aiki.journal.state import (
 from aiki.journal.steps import Steps
 from aiki.types.errors import NonDeterminismError, WorkflowStuck, WorkflowTimedOut
 from aiki.types.failure import ErrorInfo
-from aiki.types.messages import Ended, EndSleep, Mail, Resume, Start, StepFailedOnce, StepResult, Wake
+from aiki.types.messages import Ended, EndSleep, Mail, Resume, Start, StepBegun, StepFailedOnce, StepResult, Wake
 from aiki.types.retry import Retry
 from aiki.types.states import State, is_final
 
@@ -111,6 +111,9 @@ class RunMachine:
             return
         now = self._instant(now)
         self._check_limits(now)
+        if isinstance(message, StepBegun):
+            self._steps.begun(message)  # what was begun in time counts, also when that is heard of late
+        self._expire(now)
         if is_final(self.state.status):
             return
         match message:
@@ -118,19 +121,21 @@ class RunMachine:
                 self._take_result(message, now)
             case StepFailedOnce():
                 self._steps.postpone(message, now)
+                self._expire(now)
             case Wake():
                 self._wake(message, now)
             case EndSleep():
                 self._end_sleep(message, now)
-            case Start() | Resume() | Ended():
+            case Start() | Resume() | Ended() | StepBegun():
                 pass
 
     def advance(self, now: float) -> None:
-        """Let time pass: timers of the code fire, and retries that are due begin."""
+        """Let time pass: steps whose time is over fail, timers of the code fire, and retries that are due begin."""
         if is_final(self.state.status) or self.restart:
             return
         now = self._instant(now)
         self._check_limits(now)
+        self._expire(now)
         if is_final(self.state.status):
             return
         if self.state.retry_at is not None:
@@ -257,8 +262,14 @@ class RunMachine:
         except WorkflowStuck as error:
             self._end_attempt(error, now)
 
-    def _take_result(self, message: StepResult, now: float) -> None:
-        recorded = self._steps.record(message, now)
+    def _expire(self, now: float) -> None:
+        """Steps whose time is over fail, each at its instant, however late that is noticed: timers that were due later fire later."""
+        while not self.restart and (expired := self._steps.take_expired(now)) is not None:
+            message, limit = expired
+            self._take_result(message, now, at=self._instant(limit))
+
+    def _take_result(self, message: StepResult, now: float, *, at: float | None = None) -> None:
+        recorded = self._steps.record(message, now if at is None else at)
         if recorded is None or self.state.retry_at is not None or self.restart:
             return
         self._steps.recorded(*recorded)
@@ -324,7 +335,7 @@ class RunMachine:
         self.state.error = info
         chance = random.Random(f"{self.state.run_id}/{self.state.attempt}")
         final = isinstance(error, NonDeterminismError | WorkflowStuck)
-        delay = None if final else self._retry.next_delay(self.state.attempt, error, chance)
+        delay = None if final else self._retry.next_delay(self.state.attempt, error, chance, now - self.state.started_at)
         if delay is None:
             self._final("timed_out" if isinstance(error, WorkflowTimedOut) else "failed", now)
             return

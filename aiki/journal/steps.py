@@ -10,13 +10,16 @@ import asyncio
 import heapq
 from collections.abc import Iterable
 
+import msgspec
+
 from aiki.journal.loop import DeterministicLoop
 from aiki.journal.operation import Body, Operation, Outcome, StepId, StepOptions, keyed_address
 from aiki.journal.record import Record
 from aiki.journal.state import Entry, OutDispatch, PendingStep, RecordedStep, StepKind
 from aiki.schema import content_hash
-from aiki.types.errors import IdempotencyConflict, NonDeterminismError
-from aiki.types.messages import StepFailedOnce, StepResult, kept_attempts
+from aiki.types.errors import IdempotencyConflict, NonDeterminismError, TaskTimedOut
+from aiki.types.failure import ErrorInfo
+from aiki.types.messages import NOT_BEGUN, StepBegun, StepFailedOnce, StepResult, kept_attempts
 
 __all__ = ["Steps"]
 
@@ -80,7 +83,8 @@ class Steps:
             # It was a local step when it was issued; a dispatched one stays with its worker in the opposite case.
             if self._record.state.retry_at is None:
                 pending.kind, pending.queue = "task", operation.options.queue
-                self._dispatch(pending, pending.due)
+                # While it replays, the loop's time is that of the journal, so the last commit says better what time it is.
+                self._dispatch(pending, pending.due, max(self._loop.time(), self._record.state.updated_at))
         elif pending.due is None:
             self._local.append(operation)
 
@@ -150,7 +154,7 @@ class Steps:
     def _consume(self, id: StepId) -> None:
         index, entry = self._unconsumed.pop(id)
         self._optional -= index < self._optional_before
-        self._operations[id].resolve(Outcome(entry.value, entry.error, entry.failed))
+        self._operations[id].resolve(Outcome(entry.value, entry.error, entry.failed, entry.started_at != NOT_BEGUN))
         if entry.address[len(entry.name)] == ":":
             del self._operations[id]
         self._loop.drain()
@@ -182,17 +186,23 @@ class Steps:
         return self._record.append(entry), entry
 
     def postpone(self, message: StepFailedOnce, now: float) -> None:
-        """Attempts failed; the next one is due later than anybody should wait for it in memory."""
+        """Attempts failed; the next one is due later than anybody should wait for it in memory.
+
+        One that would begin after the step's deadline is not waited for: the step is due to expire at once then.
+        """
         pending = self._pending.get((message.address, message.ordinal))
         if pending is None or pending.serial != message.serial:
             return
         if pending.kind == "local" and pending.due is not None:
             return
         pending.failed = kept_attempts(pending.failed + message.failed)
+        pending.details = message.details if message.details is not None else pending.details
         pending.due = now + message.delay
         self._record.dirty = True
-        if pending.kind == "task":
-            self._dispatch(pending, pending.due)
+        if pending.deadline_at is not None and pending.due >= pending.deadline_at:
+            pending.deadline_at = now
+        elif pending.kind == "task":
+            self._dispatch(pending, pending.due, now)
 
     def begin_due(self, now: float) -> None:
         """Local steps whose next attempt is due."""
@@ -203,8 +213,45 @@ class Steps:
                     self._local.append(operation)
 
     def next_due(self) -> float | None:
-        """The instant of the next attempt of a local step."""
-        return min((step.due for step in self._pending.values() if step.due is not None and step.kind == "local"), default=None)
+        """The instant of the next attempt of a local step, or at which a step's time is over."""
+        return min((instant for step in self._pending.values() if (instant := _next_instant(step)) is not None), default=None)
+
+    # -- limits
+
+    def begun(self, message: StepBegun) -> None:
+        """A worker took a dispatch up: if it did so in time, that is no longer a question of time."""
+        pending = self._pending.get((message.address, message.ordinal))
+        if pending is not None and pending.serial == message.serial and pending.start_by is not None and message.at < pending.start_by:
+            pending.start_by = None
+            self._record.dirty = True
+
+    def take_expired(self, now: float) -> tuple[StepResult, float] | None:
+        """The failure of the step whose time was over first, and when that was; None: no step's time is over.
+
+        One that the code does not wait for is dropped: an attempt of the workflow that calls it later begins it anew.
+        """
+        while True:
+            expired = [(limit, id) for id, step in self._pending.items() if (limit := _limit(step)) is not None and limit <= now]
+            if not expired:
+                return None
+            limit, id = min(expired, key=lambda each: each[0])
+            if id in self._operations and self._record.state.retry_at is None:
+                return self._timed_out(self._pending[id]), limit
+            del self._pending[id]
+            self._record.dirty = True
+
+    def _timed_out(self, step: PendingStep) -> StepResult:
+        waits = True
+        if step.deadline_at is None or (step.start_by is not None and step.start_by < step.deadline_at):
+            error = TaskTimedOut(f"no worker began it within {step.start_timeout:g} s", limit="start_timeout")
+        else:
+            waits = step.due is not None and step.due >= step.deadline_at
+            text = "its next attempt would begin after its deadline" if waits else "it was not over by its deadline"
+            error = TaskTimedOut(text, limit="deadline")
+        info = ErrorInfo.of(error)
+        if step.failed:
+            info = msgspec.structs.replace(info, cause=step.failed[-1].error)
+        return StepResult(step.address, step.ordinal, step.serial, b"", info, NOT_BEGUN if waits else step.issued_at, 0.0, "")
 
     def take_up_new(self, now: float) -> None:
         """What the code has issued becomes part of the state. `NonDeterminismError` when the journal holds other steps in its place."""
@@ -217,7 +264,7 @@ class Steps:
             step = self._pend(operation, now)
             self._pending[operation.id] = step
             if operation.kind == "task":
-                self._dispatch(step, None)
+                self._dispatch(step, None, now)
             else:
                 # A step that must not begin twice is written before it begins once.
                 self._record.dirty |= operation.options.retry is not None and operation.options.retry.on_crash == "fail"
@@ -240,6 +287,7 @@ class Steps:
 
     def _pend(self, operation: Operation, now: float) -> PendingStep:
         options = operation.options
+        limits = options.limits
         return PendingStep(
             operation.id[0],
             operation.id[1],
@@ -251,10 +299,14 @@ class Steps:
             options.retry,
             options.timeout,
             options.key,
+            deadline_at=None if limits.deadline is None else now + limits.deadline,
+            start_timeout=limits.start_timeout,
+            heartbeat=limits.heartbeat,
         )
 
-    def _dispatch(self, step: PendingStep, due: float | None) -> None:
+    def _dispatch(self, step: PendingStep, due: float | None, now: float) -> None:
         step.serial = self._record.next_serial()
+        step.start_by = None if step.start_timeout is None else (now if due is None else due) + step.start_timeout
         self._record.owe(OutDispatch(step.serial, step.address, step.ordinal, due))
 
     def _non_determinism(self) -> NonDeterminismError:
@@ -270,3 +322,17 @@ class Steps:
             recorded=recorded,
             issued=issued,
         )
+
+
+def _limit(step: PendingStep) -> float | None:
+    """The instant at which a step's time is over."""
+    if step.start_by is None or step.deadline_at is None:
+        return step.deadline_at if step.start_by is None else step.start_by
+    return min(step.start_by, step.deadline_at)
+
+
+def _next_instant(step: PendingStep) -> float | None:
+    limit = _limit(step)
+    if step.kind == "local" and step.due is not None and (limit is None or step.due < limit):
+        return step.due
+    return limit

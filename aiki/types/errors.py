@@ -19,7 +19,7 @@
     │   └── WorkflowTimedOut       it took longer than its timeout
     ├── ResultTimeout              the caller's own patience ended; the run goes on
     ├── TaskFailed                 raised inside a workflow: a task failed for good
-    │   ├── TaskTimedOut           ... because its attempts took too long
+    │   ├── TaskTimedOut           ... because it took too long: `limit` says which limit that was
     │   └── WorkerLost             ... because its worker was lost, and its strategy says not to run it again then
     ├── NonDeterminismError        the code does not fit the recorded journal
     ├── WorkflowStuck              the code waits for something that can never come
@@ -217,7 +217,11 @@ class TaskFailed(AikiError):
 
 
 class TaskTimedOut(TaskFailed):
-    """The last attempt of a task took longer than its timeout."""
+    """A task took too long. Further field: `limit`.
+
+    `limit` is "timeout" (its last attempt took longer than that), "heartbeat" (its last attempt was silent for longer), "deadline" (all
+    attempts together), "start_timeout" (no worker began it in time) or "max_elapsed" (its retry strategy allows no attempt so late).
+    """
 
     code = "task_timed_out"
 

@@ -13,6 +13,7 @@ from aiki.types.retry import Retry
 from aiki.types.states import State
 
 __all__ = [
+    "NOT_BEGUN",
     "Attempt",
     "Dispatch",
     "EndSleep",
@@ -20,6 +21,7 @@ __all__ = [
     "Mail",
     "Resume",
     "Start",
+    "StepBegun",
     "StepFailedOnce",
     "StepResult",
     "Wake",
@@ -27,9 +29,13 @@ __all__ = [
     "decode_dispatch",
     "decode_ended",
     "decode_mail",
+    "decode_serials",
     "encode",
     "kept_attempts",
 ]
+
+NOT_BEGUN = 0.0
+"""The `started_at` of an outcome of a step that had no attempt under way: its time was over."""
 
 KEPT_FIRST, KEPT_LAST = 3, 17
 """Failed attempts of one step that are remembered."""
@@ -105,6 +111,18 @@ class StepFailedOnce(_Wire, frozen=True, tag="failed"):
     serial: int
     failed: tuple[Attempt, ...]
     delay: float
+    details: bytes | None = None
+    """What the body's last heartbeat said (JSON)."""
+
+
+class StepBegun(_Wire, frozen=True, tag="begun"):
+    """A worker has taken up a dispatch with a `start_timeout`, at instant `at`, and is about to run the body."""
+
+    address: str
+    ordinal: int
+    serial: int
+    worker: str
+    at: float
 
 
 class Wake(_Wire, frozen=True, tag="wake"):
@@ -135,7 +153,7 @@ class Ended(_Wire, frozen=True, tag="ended"):
     error: ErrorInfo | None
 
 
-Mail = Start | StepResult | StepFailedOnce | Wake | Resume | Ended | EndSleep
+Mail = Start | StepResult | StepFailedOnce | Wake | Resume | Ended | EndSleep | StepBegun
 
 
 class Dispatch(_Wire, frozen=True, tag="task"):
@@ -154,13 +172,24 @@ class Dispatch(_Wire, frozen=True, tag="task"):
     retry: Retry | None = None
     timeout: float | None = None
     key: str | None = None
+    deadline_at: float | None = None
+    """The instant at which the run gives the step up."""
+    start_by: float | None = None
+    """The instant by which a worker must have taken the dispatch up."""
+    heartbeat: float | None = None
+    details: bytes | None = None
+    """What the last heartbeat of an earlier attempt said (JSON)."""
+    first_began_at: float | None = None
+    """When the step's first attempt began, if there was one before."""
 
 
 _encoder = msgspec.msgpack.Encoder()
 _mail = msgspec.msgpack.Decoder(Mail)
 _dispatch = msgspec.msgpack.Decoder(Dispatch)
 _ended = msgspec.msgpack.Decoder(Ended)
+_serials = msgspec.msgpack.Decoder(list[int])
 encode = _encoder.encode
 decode_mail = _mail.decode
 decode_dispatch = _dispatch.decode
 decode_ended = _ended.decode
+decode_serials = _serials.decode

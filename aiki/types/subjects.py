@@ -7,9 +7,11 @@
                                                    aiki.<region>.delay.<run id>.<n>
     schedules KV bucket aiki-schedules-<region>    key <schedule id>; its mailbox is aiki.<region>.mail.schedule.<schedule id>
     workers   KV bucket aiki-workers-<region>      key <worker id>, expires
+    beats     KV bucket aiki-beats-<region>        key <run id>.<n>: the last heartbeat of a dispatch; in memory, expires
 
-Core subjects: aiki.<region>.host.<host id> (the warm path), aiki.<region>.client.<client id> (ends of runs, to who started them) and
-aiki.<region>.live.<run id> (each commit of a run, republished by the server).
+Core subjects: aiki.<region>.host.<host id> (the warm path), aiki.<region>.client.<client id> (ends of runs, to who started them),
+aiki.<region>.live.<run id> (each commit of a run, republished by the server) and aiki.<region>.withdrawn.<run id> (dispatches that nobody
+waits for any more: a MessagePack list of their serials, empty for all of that run's).
 """
 
 import hashlib
@@ -47,9 +49,11 @@ class Subjects:
         self.task_stream = f"AIKI_TASK_{token}"
         self.schedules_stream = f"KV_aiki-schedules-{token}"
         self.workers_stream = f"KV_aiki-workers-{token}"
+        self.beats_stream = f"KV_aiki-beats-{token}"
         self.runs_prefix = f"$KV.aiki-runs-{token}."
         self.schedules_prefix = f"$KV.aiki-schedules-{token}."
         self.workers_prefix = f"$KV.aiki-workers-{token}."
+        self.beats_prefix = f"$KV.aiki-beats-{token}."
         self.mail_prefix = f"{root}.mail."
         self.timer_prefix = f"{root}.timer."
         self.task_prefix = f"{root}.task."
@@ -57,6 +61,7 @@ class Subjects:
         self.host_prefix = f"{root}.host."
         self.client_prefix = f"{root}.client."
         self.live_prefix = f"{root}.live."
+        self.withdrawn_prefix = f"{root}.withdrawn."
 
     def run_mail(self, workflow: str, version: str) -> str:
         """The common part, up to the run id, of the mailboxes of all runs of a workflow's version."""

@@ -8,7 +8,7 @@ import msgspec
 from aiki.journal import Entry, RecordedStep, RunState, Tick
 from aiki.types.failure import ErrorInfo
 from aiki.types.identifiers import RunId
-from aiki.types.messages import Attempt, Start, attempts_made
+from aiki.types.messages import NOT_BEGUN, Attempt, Start, attempts_made
 from aiki.types.states import State, is_final
 
 __all__ = ["AttemptView", "RunStatus", "RunView", "StepView", "queued_status", "queued_view", "run_status", "run_view"]
@@ -45,7 +45,9 @@ class StepView(msgspec.Struct, frozen=True, kw_only=True):
 
     `state` is "completed", "failed", "running" (issued, no outcome yet) or "awaiting_retry" (until `next_attempt_at`).
 
-    `input` and `output` are plain JSON values. `attempts` counts those that began, as far as they were recorded.
+    `input` and `output` are plain JSON values. `attempts` counts those that began, as far as they were recorded. Of a step without an
+    outcome: `deadline_at`, when it fails whatever happens; `start_by`, when it fails unless a worker begins it (None once one has, or
+    without such a limit); `last_heartbeat`, what an attempt that failed said last (a body that runs tells only its worker).
     """
 
     address: str
@@ -64,6 +66,9 @@ class StepView(msgspec.Struct, frozen=True, kw_only=True):
     worker: str | None
     queue: str | None
     next_attempt_at: datetime | None = None
+    deadline_at: datetime | None = None
+    start_by: datetime | None = None
+    last_heartbeat: Any = None
 
 
 class RunView(msgspec.Struct, frozen=True, kw_only=True):
@@ -180,9 +185,9 @@ def _recorded(step: RecordedStep) -> StepView:
         output=_value(step.value),
         error=step.error,
         issued_at=_instant(step.issued_at),
-        started_at=_instant(step.started_at),
+        started_at=_instant(step.started_at) if step.started_at != NOT_BEGUN else None,
         finished_at=_instant(step.at),
-        attempts=attempts_made(step.failed) + 1,
+        attempts=attempts_made(step.failed) + (step.started_at != NOT_BEGUN),
         failed_attempts=_attempts(step.failed),
         worker=step.worker,
         queue=step.queue,
@@ -210,6 +215,9 @@ def run_view(state: RunState, history: list[Entry], revision: int) -> RunView:
             worker=None,
             queue=step.queue,
             next_attempt_at=_maybe(step.due),
+            deadline_at=_maybe(step.deadline_at),
+            start_by=_maybe(step.start_by),
+            last_heartbeat=_value(step.details),
         )
         for step in state.pending
     ]
