@@ -17,9 +17,9 @@ __all__ = ["Body", "Operation", "Outcome", "StepId", "StepOptions", "keyed_addre
 StepId = tuple[str, int]
 """A step's content address and its ordinal among the calls with that address."""
 
-Body = Callable[[str, int, Pulse], Awaitable[bytes]]
-"""What runs a local step in the host: from the step's idempotency key, the attempt's number (1 for the first) and where its signs of life go
-to the encoded result."""
+Body = Callable[[str, int, Pulse | None], Awaitable[bytes]]
+"""What runs a local step in the host: from the step's idempotency key, the attempt's number (from 1 on) and where its signs of life go to
+the encoded result."""
 
 
 def keyed_address(name: str, key: str) -> str:

@@ -32,7 +32,7 @@ class StepContext(Protocol):
         name: str,
         payload: bytes,
         *,
-        body: Callable[[str, int, Pulse], Awaitable[bytes]] | None,
+        body: Callable[[str, int, Pulse | None], Awaitable[bytes]] | None,
         key: str | None,
         queue: str | None,
         retry: Retry | None,
@@ -74,22 +74,13 @@ class Task(Generic[Input, Output, Parameters, Returned]):
         self.on_cancel = on_cancel
         self.queue = None if queue is None else check_name(queue, "queue")
         self.local = local
+        _check_context_is_second(function, what)
         self._signature = read_signature(function, what, skip=0, most=2, names=scope)
-        self._check_context_is_second(function, what)
         self._input = f"input of {what}"
         self._result = f"result of {what}"
         self._is_async = inspect.iscoroutinefunction(function)
         self.__doc__ = function.__doc__
         self.__wrapped__ = function
-
-    def _check_context_is_second(self, function: Callable[..., Any], what: str) -> None:
-        """Alone it would be taken for the payload, and that would show in each call only."""
-        if self._signature.positional != 1:
-            return
-        (parameter,) = inspect.signature(function).parameters.values()
-        if parameter.annotation in (TaskContext, TaskContext.__name__):
-            example = f"`(payload, {parameter.name}: TaskContext)`"
-            raise DefinitionError(f"{what}: a TaskContext comes second, after the payload: {example}", where=what)
 
     def __call__(self, *args: Parameters.args, **kwargs: Parameters.kwargs) -> Returned:
         """The plain function: nothing is recorded."""
@@ -162,8 +153,10 @@ class Task(Generic[Input, Output, Parameters, Returned]):
         """Run the task as a step of a workflow: its recorded result is final and it never runs again.
 
         With an `idempotency_key`, calls with the same key in one run are one step. `queue`, `retry`, `timeout` (of one attempt),
-        `deadline`, `start_timeout` and `heartbeat` override the task's own (see `@task`). `local`: run in the process that holds the run, with one durable write and no hop, instead of sending it to a task
-        worker. Raises `TaskFailed` when the task failed for good, `PayloadError` when `payload` does not fit.
+        `deadline`, `start_timeout` and `heartbeat` override the task's own (see `@task`). `local`: run in the process that holds the run,
+        with one durable write and no hop, instead of sending it to a task worker.
+
+        Raises `TaskFailed` when the task failed for good, `PayloadError` when `payload` does not fit.
         """
         data = self._signature.payload.encode(payload, self._input)
         is_local = self.local if local is None else local
@@ -185,8 +178,8 @@ class Task(Generic[Input, Output, Parameters, Returned]):
         output: Output = self._signature.result.decode(value, self._result)
         return output
 
-    def _local_body(self, ctx: StepContext, data: bytes) -> Callable[[str, int, Pulse], Awaitable[bytes]]:
-        def body(key: str, attempt: int, pulse: Pulse) -> Awaitable[bytes]:
+    def _local_body(self, ctx: StepContext, data: bytes) -> Callable[[str, int, Pulse | None], Awaitable[bytes]]:
+        def body(key: str, attempt: int, pulse: Pulse | None) -> Awaitable[bytes]:
             return self.execute(data, run_id=getattr(ctx, "run_id", ""), attempt=attempt, key=key, pulse=pulse)
 
         return body
@@ -209,3 +202,13 @@ class Task(Generic[Input, Output, Parameters, Returned]):
         call: Callable[..., Any] = self.function
         result = await call(*arguments) if self._is_async else await run_in_thread(call, *arguments)
         return self._signature.result.encode(result, self._result)
+
+
+def _check_context_is_second(function: Callable[..., Any], what: str) -> None:
+    """Alone it would be taken for the payload."""
+    if not inspect.isroutine(function):
+        return
+    parameters = list(inspect.signature(function).parameters.values())
+    if len(parameters) == 1 and parameters[0].annotation in (TaskContext, TaskContext.__name__):
+        example = f"`(payload, {parameters[0].name}: TaskContext)`"
+        raise DefinitionError(f"{what}: a TaskContext comes second, after the payload: {example}", where=what)

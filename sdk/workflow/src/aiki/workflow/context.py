@@ -121,8 +121,8 @@ class Context:
     ) -> Any:
         """Run a function here, once, and record what it returns (JSON, or the type that its annotation declares).
 
-        `timeout` bounds one attempt, `deadline` all of them. A plain function runs in a thread. Its result is what JSON makes of it, also the first time: without an annotation a tuple comes
-        back as a list. Calls with the same name are told apart by their order.
+        A plain function runs in a thread. Its result is what JSON makes of it, also the first time: without an annotation a tuple comes
+        back as a list. Calls with the same name are told apart by their order. `timeout` bounds one attempt, `deadline` all of them.
         """
         check_name(name, "step")
         if not callable(function):
@@ -130,7 +130,7 @@ class Context:
         what = f"step {name!r}"
         schema = _ANY if getattr(function, "__name__", "<lambda>") == "<lambda>" else result_schema(function, what)
 
-        async def body(key: str, attempt: int, pulse: Pulse) -> bytes:
+        async def body(key: str, attempt: int, pulse: Pulse | None) -> bytes:
             interceptor = INTERCEPTOR.get()
             return await (call() if interceptor is None else interceptor.step(name, self.run_id, call))
 
@@ -153,7 +153,7 @@ class Context:
         name: str,
         payload: bytes,
         *,
-        body: Callable[[str, int, Pulse], Awaitable[bytes]] | None,
+        body: Callable[[str, int, Pulse | None], Awaitable[bytes]] | None,
         key: str | None,
         queue: str | None,
         retry: Retry | None,
