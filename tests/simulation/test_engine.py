@@ -123,7 +123,8 @@ def definitions(fleet: list[Fleet], chance: random.Random) -> list[Any]:
         with pytest.raises(TaskTimedOut) as caught:
             await call
         assert caught.value.limit == limit
-        assert after <= (ctx.now() - began).total_seconds() + 0.001 <= after + 5
+        # Late when all workers that could have noticed were killed meanwhile, some of them again and again.
+        assert after <= (ctx.now() - began).total_seconds() + 0.001 <= after + 30
 
     async def run_limited(ctx: Context, op: Op) -> int:
         if op.kind == "hang":
