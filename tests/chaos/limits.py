@@ -30,7 +30,7 @@ def read_begins(log: Path) -> list[tuple[float, int, Any]]:
     return [tuple(json.loads(line)) for line in log.read_text().splitlines()] if log.exists() else []
 
 
-@task(name="climb", heartbeat=1, retry=Retry.fixed(max_attempts=20, delay=0.1))
+@task(name="climb", heartbeat=2, retry=Retry.fixed(max_attempts=20, delay=0.1))
 async def climb(steps: int, call: TaskContext) -> list[int]:
     """From where the last attempt stood: answers where this one began, and where it ended."""
     note(call)

@@ -76,7 +76,7 @@ async def test_a_deadline_holds_whatever_becomes_of_the_worker(tmp_path: Path, m
             async with asyncio.timeout(30):
                 limit, took = await handle.wait_for_completion()
             assert limit == "deadline"
-            assert DEADLINE <= took < DEADLINE + 2
+            assert DEADLINE <= took < DEADLINE + 5
             first.resume() if manner == "SIGSTOP" else None
             (step,) = (await handle.describe()).steps
             assert step.error is not None and step.error.limit == "deadline"
@@ -94,4 +94,4 @@ async def test_a_deadline_holds_when_the_host_of_the_run_is_gone_too(tmp_path: P
         async with holder, asyncio.timeout(30):
             limit, took = await handle.wait_for_completion()
         assert limit == "deadline"
-        assert DEADLINE <= took < DEADLINE + 2
+        assert DEADLINE <= took < DEADLINE + 5

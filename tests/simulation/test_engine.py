@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from aiki.clock import VirtualClock, run_virtual
-from aiki.sdk import Client, Context, Retry, TaskContext, TaskTimedOut, WorkerLost, task, workflow
+from aiki.sdk import Client, Context, Retry, Task, TaskContext, TaskTimedOut, WorkerLost, task, workflow
 from aiki.transport import Faults
 from tests.simulation.fleet import Fleet
 
@@ -138,7 +138,8 @@ def definitions(fleet: list[Fleet], chance: random.Random) -> list[Any]:
             except TaskTimedOut as error:
                 assert error.limit == "deadline"
         else:
-            return await {"beat": beat, "silent": silent, "started": started}[op.kind].run(ctx, op.id)
+            simple: dict[str, Task[int, int, ..., Any]] = {"beat": beat, "silent": silent, "started": started}
+            return await simple[op.kind].run(ctx, op.id)
         return value(op.id)
 
     async def run(ctx: Context, op: Op) -> int:

@@ -22,7 +22,7 @@ Test = Callable[[VirtualClock], Awaitable[None]]
 
 def virtual(test: Test) -> Callable[[], None]:
     def run() -> None:
-        run_virtual(test)  # type: ignore[arg-type]
+        run_virtual(test)
 
     run.__name__, run.__doc__ = test.__name__, test.__doc__  # type: ignore[attr-defined]
     return run

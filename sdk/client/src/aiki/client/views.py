@@ -155,7 +155,9 @@ def _waits(state: RunState) -> list[str]:
         if step.due is not None:
             waits.append(f"attempt {attempts_made(step.failed) + 1} of {step.name} at {_instant(step.due).isoformat()}")
         else:
-            waits.append(f"{'step' if step.kind == 'local' else 'task'} {step.name}")
+            limits = [limit for limit in (step.start_by, step.deadline_at) if limit is not None]
+            until = f", until {_instant(min(limits)).isoformat()} at most" if limits else ""
+            waits.append(f"{'step' if step.kind == 'local' else 'task'} {step.name}{until}")
     if not waits and state.alarms:
         waits.append(f"a timer at {_instant(min(alarm.due for alarm in state.alarms)).isoformat()}")
     return waits
