@@ -216,6 +216,8 @@ class Activation:
             else:
                 due = machine.deadline()
                 if not self._local and (due is None or due - now > NEAR):
+                    if not machine.armed:
+                        continue  # a body was stopped that was at work when this was asked before
                     self._settle_all()
                     return
                 self._release_early()

@@ -169,10 +169,16 @@ class RunMachine:
         due = self._steps.next_due()
         return due if timer is None or (due is not None and due < timer) else timer
 
+    @property
+    def armed(self) -> bool:
+        """Whether an alarm is set that comes by the next deadline, if there is one."""
+        due = self.deadline()
+        return due is None or any(alarm.due <= due for alarm in self.state.alarms)
+
     def arm(self) -> None:
         """Owe an alarm for the next deadline, unless one that comes by then is set already."""
         due = self.deadline()
-        if due is None or any(alarm.due <= due for alarm in self.state.alarms):
+        if due is None or self.armed:
             return
         serial = self._record.next_serial()
         self.state.alarms.append(Alarm(serial, due))

@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import pytest
@@ -17,14 +17,14 @@ from aiki.types.messages import NOT_BEGUN
 from aiki.types.retry import Retry
 from aiki.types.subjects import Subjects
 
-Test = Callable[[VirtualClock], Awaitable[None]]
+Test = Callable[[VirtualClock], Coroutine[Any, Any, None]]
 
 
 def virtual(test: Test) -> Callable[[], None]:
     def run() -> None:
         run_virtual(test)
 
-    run.__name__, run.__doc__ = test.__name__, test.__doc__  # type: ignore[attr-defined]
+    run.__name__, run.__doc__ = test.__name__, test.__doc__
     return run
 
 
