@@ -8,17 +8,16 @@ reordered code replays as well.
 
 import asyncio
 import heapq
+import math
 from collections.abc import Iterable
 
-import msgspec
-
+from aiki.journal.expiry import limit_of, next_instant, timed_out
 from aiki.journal.loop import DeterministicLoop
 from aiki.journal.operation import Body, Operation, Outcome, StepId, StepOptions, keyed_address
 from aiki.journal.record import Record
 from aiki.journal.state import Entry, OutDispatch, PendingStep, RecordedStep, StepKind
 from aiki.schema import content_hash
-from aiki.types.errors import IdempotencyConflict, NonDeterminismError, TaskTimedOut
-from aiki.types.failure import ErrorInfo
+from aiki.types.errors import IdempotencyConflict, NonDeterminismError
 from aiki.types.messages import NOT_BEGUN, StepBegun, StepFailedOnce, StepResult, kept_attempts
 
 __all__ = ["Steps"]
@@ -40,6 +39,10 @@ class Steps:
         self._late: list[tuple[int, StepId]] = []
         self._new: list[Operation] = []
         self._local: list[Operation] = []
+        self._earliest = math.inf
+        """No step's time is over before this instant: most turns need not look at every step."""
+        for step in self._pending.values():
+            self._bound(step)
 
     # -- called by workflow code
 
@@ -201,6 +204,7 @@ class Steps:
         self._record.dirty = True
         if pending.deadline_at is not None and pending.due >= pending.deadline_at:
             pending.deadline_at = now
+            self._bound(pending)
         elif pending.kind == "task":
             self._dispatch(pending, pending.due, now)
 
@@ -214,7 +218,7 @@ class Steps:
 
     def next_due(self) -> float | None:
         """The instant of the next attempt of a local step, or at which a step's time is over."""
-        return min((instant for step in self._pending.values() if (instant := _next_instant(step)) is not None), default=None)
+        return min((instant for step in self._pending.values() if (instant := next_instant(step)) is not None), default=None)
 
     # -- limits
 
@@ -230,28 +234,22 @@ class Steps:
 
         One that the code does not wait for is dropped: an attempt of the workflow that calls it later begins it anew.
         """
-        while True:
-            expired = [(limit, id) for id, step in self._pending.items() if (limit := _limit(step)) is not None and limit <= now]
-            if not expired:
-                return None
-            limit, id = min(expired, key=lambda each: each[0])
-            if id in self._operations and self._record.state.retry_at is None:
-                return self._timed_out(self._pending[id]), limit
-            del self._pending[id]
-            self._record.dirty = True
+        while now >= self._earliest:
+            limits = [(limit, id) for id, step in self._pending.items() if (limit := limit_of(step)) is not None]
+            limit, id = min(limits, key=lambda each: each[0], default=(math.inf, ("", 0)))
+            if limit > now:
+                self._earliest = limit
+            elif id in self._operations and self._record.state.retry_at is None:
+                return timed_out(self._pending[id]), limit
+            else:
+                del self._pending[id]
+                self._record.dirty = True
+        return None
 
-    def _timed_out(self, step: PendingStep) -> StepResult:
-        waits = True
-        if step.deadline_at is None or (step.start_by is not None and step.start_by < step.deadline_at):
-            error = TaskTimedOut(f"no worker began it within {step.start_timeout:g} s", limit="start_timeout")
-        else:
-            waits = step.due is not None and step.due >= step.deadline_at
-            text = "its next attempt would begin after its deadline" if waits else "it was not over by its deadline"
-            error = TaskTimedOut(text, limit="deadline")
-        info = ErrorInfo.of(error)
-        if step.failed:
-            info = msgspec.structs.replace(info, cause=step.failed[-1].error)
-        return StepResult(step.address, step.ordinal, step.serial, b"", info, NOT_BEGUN if waits else step.issued_at, 0.0, "")
+    def _bound(self, step: PendingStep) -> None:
+        limit = limit_of(step)
+        if limit is not None and limit < self._earliest:
+            self._earliest = limit
 
     def take_up_new(self, now: float) -> None:
         """What the code has issued becomes part of the state. `NonDeterminismError` when the journal holds other steps in its place."""
@@ -263,6 +261,7 @@ class Steps:
         for operation in new:
             step = self._pend(operation, now)
             self._pending[operation.id] = step
+            self._bound(step)
             if operation.kind == "task":
                 self._dispatch(step, None, now)
             else:
@@ -307,6 +306,7 @@ class Steps:
     def _dispatch(self, step: PendingStep, due: float | None, now: float) -> None:
         step.serial = self._record.next_serial()
         step.start_by = None if step.start_timeout is None else (now if due is None else due) + step.start_timeout
+        self._bound(step)
         self._record.owe(OutDispatch(step.serial, step.address, step.ordinal, due))
 
     def _non_determinism(self) -> NonDeterminismError:
@@ -322,17 +322,3 @@ class Steps:
             recorded=recorded,
             issued=issued,
         )
-
-
-def _limit(step: PendingStep) -> float | None:
-    """The instant at which a step's time is over."""
-    if step.start_by is None or step.deadline_at is None:
-        return step.deadline_at if step.start_by is None else step.start_by
-    return min(step.start_by, step.deadline_at)
-
-
-def _next_instant(step: PendingStep) -> float | None:
-    limit = _limit(step)
-    if step.kind == "local" and step.due is not None and (limit is None or step.due < limit):
-        return step.due
-    return limit
