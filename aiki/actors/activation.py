@@ -38,6 +38,7 @@ from aiki.types.messages import (
     Query,
     Resume,
     Start,
+    StepBegun,
     StepFailedOnce,
     StepResult,
     Update,
@@ -299,11 +300,12 @@ class Activation:
         elif not self._stored.current and (ready or any(envelope.durable for envelope in self._batch)):
             await self._stored.verify()
         for envelope in self._batch:
-            if envelope.durable:
+            if isinstance(envelope.message, StepBegun):
+                envelope.done()  # its worker waits for this, and what stands behind the turn is the dispatch, which it keeps
+            elif envelope.durable:
                 self._held.append(envelope)
         self._batch.clear()
-        for id in machine.take_stopped():
-            self._local.stop(id)
+        self._local.end_all_but(machine.pending)
         for operation in ready:
             self._local.begin(operation, machine.pending(operation.id))
         if len(machine.state.outbox) > len(self._sent):
@@ -557,7 +559,7 @@ def ended_of(state: RunState) -> Ended:
 def _identity(message: Mail) -> tuple[object, ...] | None:
     """Equal for messages that may stand on the same durable one; None for those that take the place of another."""
     match message:
-        case StepResult() | StepFailedOnce():
+        case StepResult() | StepFailedOnce() | StepBegun():
             return (message.address, message.ordinal, message.serial)
         case Wake():
             return ("wake", message.serial)

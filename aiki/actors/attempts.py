@@ -1,22 +1,37 @@
 """Attempts of a body: run it, time it, try it again after short delays; long ones are for a durable timer."""
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
+import msgspec
+
+from aiki.actors.pulse import BodyPulse
 from aiki.clock import Clock
 from aiki.types.errors import DefinitionError, PayloadError, TaskTimedOut, WorkerLost
 from aiki.types.failure import ErrorInfo
-from aiki.types.messages import Attempt, kept_attempts
+from aiki.types.messages import NOT_BEGUN, Attempt, kept_attempts
 from aiki.types.retry import Retry
 
-__all__ = ["LONGEST_WAIT", "Ended", "lost", "run_attempts", "step_key"]
+__all__ = ["LONGEST_WAIT", "AttemptLimits", "Ended", "lost", "run_attempts", "step_key"]
 
 LONGEST_WAIT = 1.0
 """Seconds that whoever runs a body waits for its next attempt; longer delays are recorded and survive the process."""
 
 _NEVER = Retry.never()
+
+
+class AttemptLimits(NamedTuple):
+    """`timeout`: seconds for one attempt; `heartbeat`: seconds of silence; `deadline_at`: the instant at which all is over."""
+
+    timeout: float | None = None
+    heartbeat: float | None = None
+    deadline_at: float | None = None
+
+
+_NO_LIMITS = AttemptLimits()
 
 
 class Ended(NamedTuple):
@@ -49,24 +64,34 @@ async def run_attempts(
     clock: Clock,
     worker: str,
     first: int = 1,
+    first_began_at: float | None = None,
     retry: Retry | None = None,
-    timeout: float | None = None,
+    limits: AttemptLimits = _NO_LIMITS,
+    pulse: BodyPulse | None = None,
+    on_failure: Callable[[], None] | None = None,
 ) -> Ended:
     """Run `body(attempt)` until it succeeds, fails for good, or should be tried again only after `LONGEST_WAIT`.
 
+    `first_began_at`: when attempt 1 began, if that was not here. `pulse` hears the beats of the body, `on_failure` of each failed attempt.
     Cancelling the caller cancels the body and nothing is decided; whatever else the body raises (`SystemExit` too) is a failed attempt.
     """
     strategy = retry or _NEVER
+    pulse = pulse or BodyPulse()
     failed: tuple[Attempt, ...] = ()
     number = first
+    began = first_began_at
+    info: ErrorInfo | None = None
     while True:
         started = clock.now()
+        began = started if began is None else began
+        if info is not None and pulse.cancelled:
+            return Ended(b"", info, NOT_BEGUN, failed)
+        if limits.deadline_at is not None and started >= limits.deadline_at:
+            return _over("its deadline had come before it could begin", "deadline", info, failed)
+        if number > 1 and strategy.is_over(started - began):
+            return _over("its retry strategy allows no attempt so late", "max_elapsed", info, failed)
         try:
-            if timeout is None:
-                value = await body(number)
-            else:
-                value = await _within(timeout, body, number)
-            return Ended(value, None, started, failed)
+            return Ended(await _limited(limits, pulse, clock, body, number), None, started, failed)
         except (KeyboardInterrupt, GeneratorExit):
             raise
         except BaseException as error:
@@ -74,24 +99,61 @@ async def run_attempts(
             if isinstance(error, asyncio.CancelledError) and current is not None and current.cancelling():
                 raise
             info = ErrorInfo.of(error)
-            # A value of the wrong type is a fault of the code: the next attempt would meet it again.
-            fault = isinstance(error, PayloadError | DefinitionError)
-            delay = None if fault else strategy.next_delay(number, error, random.SystemRandom())
+            # A value of the wrong type is a fault of the code, which the next attempt would meet again; after the deadline there is none.
+            final = isinstance(error, PayloadError | DefinitionError) or info.limit == "deadline" or pulse.cancelled
+            now = clock.now()
+            delay = None if final else strategy.next_delay(number, error, random.SystemRandom(), now - began)
+        if on_failure is not None:
+            on_failure()
         if delay is None:
             return Ended(b"", info, started, failed)
-        failed = kept_attempts((*failed, Attempt(number, started, clock.now(), worker, info.brief())))
+        failed = kept_attempts((*failed, Attempt(number, started, now, worker, info.brief())))
+        if limits.deadline_at is not None and now + delay >= limits.deadline_at:
+            return _over("its next attempt would begin after its deadline", "deadline", info, failed)
         number += 1
         if delay > LONGEST_WAIT:
             return Ended(b"", info, started, failed, delay)
         await asyncio.sleep(delay)
 
 
-async def _within(timeout: float, body: Callable[[int], Awaitable[bytes]], number: int) -> bytes:
-    limit = asyncio.timeout(timeout)
+def _over(text: str, limit: str, cause: ErrorInfo | None, failed: tuple[Attempt, ...]) -> Ended:
+    """No further attempt begins, for want of time."""
+    error = ErrorInfo.of(TaskTimedOut(text, limit=limit))
+    return Ended(b"", error if cause is None else msgspec.structs.replace(error, cause=cause.brief()), NOT_BEGUN, failed)
+
+
+async def _limited(limits: AttemptLimits, pulse: BodyPulse, clock: Clock, body: Callable[[int], Awaitable[bytes]], number: int) -> bytes:
+    """One attempt. Its time is over at whichever limit comes first."""
+    if limits == _NO_LIMITS:
+        pulse.begin(number, None)
+        try:
+            return await body(number)
+        finally:
+            pulse.end()
+    loop = asyncio.get_running_loop()
+    left = None if limits.deadline_at is None else limits.deadline_at - clock.now()
+    until_deadline = left is not None and (limits.timeout is None or left < limits.timeout)
+    whole = asyncio.timeout(left if until_deadline else limits.timeout)
+    silence = asyncio.timeout(limits.heartbeat)
+
+    def beaten() -> None:
+        # A beat at the very moment in which its time is over comes too late.
+        with contextlib.suppress(RuntimeError):
+            silence.reschedule(loop.time() + (limits.heartbeat or 0.0))
+
+    pulse.begin(number, beaten if limits.heartbeat is not None else None)
     try:
-        async with limit:
+        async with whole, silence:
             return await body(number)
     except TimeoutError as error:
-        if not limit.expired():
-            raise
-        raise TaskTimedOut(f"the attempt took longer than {timeout:g} s", timeout=timeout) from error
+        if whole.expired() and until_deadline:
+            raise TaskTimedOut("it was not over by its deadline", limit="deadline") from error
+        if whole.expired():
+            timeout = limits.timeout
+            raise TaskTimedOut(f"the attempt took longer than {timeout:g} s", limit="timeout", timeout=timeout) from error
+        if silence.expired():
+            heartbeat = limits.heartbeat
+            raise TaskTimedOut(f"the attempt gave no heartbeat for {heartbeat:g} s", limit="heartbeat", heartbeat=heartbeat) from error
+        raise
+    finally:
+        pulse.end()

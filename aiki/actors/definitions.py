@@ -1,9 +1,10 @@
 """What can be registered on a host: the engine's view of workflows and tasks."""
 
 from collections.abc import Coroutine
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from aiki.journal import RunMachine
+from aiki.types.pulse import Pulse
 from aiki.types.retry import Retry
 
 __all__ = ["RunDefinition", "TaskDefinition"]
@@ -43,6 +44,13 @@ class TaskDefinition(Protocol):
     def retry(self) -> Retry: ...
     @property
     def timeout(self) -> float | None: ...
+    @property
+    def heartbeat(self) -> float | None:
+        """Seconds of silence after which an attempt fails."""
 
-    async def execute(self, payload: bytes, *, run_id: str, attempt: int, key: str) -> bytes:
+    @property
+    def on_cancel(self) -> Literal["tell", "raise"]:
+        """What happens to a body that nobody waits for any more."""
+
+    async def execute(self, payload: bytes, *, run_id: str, attempt: int, key: str, pulse: Pulse | None = None) -> bytes:
         """Validate the payload, run the body, validate and encode its result."""

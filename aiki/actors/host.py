@@ -24,10 +24,12 @@ from aiki.clock import Clock, SystemClock
 from aiki.journal import RunState
 from aiki.kv import RunStore
 from aiki.transport.port import Consumption, Delivery, Message, Subscription, Transport
-from aiki.types.messages import Answer, Query, decode_mail, decode_request, encode
+from aiki.types.messages import Answer, Query, decode_mail, decode_request, decode_serials, encode
 from aiki.types.subjects import Subjects
 
 __all__ = ["Host"]
+
+Withdrawer = Callable[[str, set[int] | None], None]
 
 CLOCK_SLACK = 5.0
 """Seconds by which this machine's clock may be ahead of the server's."""
@@ -76,6 +78,8 @@ class Host:
         self._definitions: dict[tuple[str, str], RunDefinition] = {}
         self._consumptions: list[Consumption] = []
         self._warm: Subscription | None = None
+        self._withdrawn: Subscription | None = None
+        self._withdrawers: list[Withdrawer] = []
         self._keeper: asyncio.Task[None] | None = None
         self._work = asyncio.Event()
         self._stopping = False
@@ -154,8 +158,9 @@ class Host:
     async def stop(self) -> None:
         """End the turns that are still going on and hand their messages over."""
         self._stopping = True
-        for subscription in (*self._queried, *([self._warm] if self._warm is not None else ())):
-            await subscription.stop()
+        for subscription in (*self._queried, self._warm, self._withdrawn):
+            if subscription is not None:
+                await subscription.stop()
         for work in self._works:
             work.cancel()
         if self._keeper is not None:
@@ -179,6 +184,21 @@ class Host:
             return False
         activation.deliver(envelope)
         return True
+
+    async def hear_of_withdrawals(self, withdrawer: Withdrawer) -> None:
+        """Call `withdrawer` (run id, serials of its dispatches or None for all) whenever nobody waits for a run's dispatches any more."""
+        self._withdrawers.append(withdrawer)
+        if self._withdrawn is None:
+            self._withdrawn = await self.transport.subscribe(self.subjects.withdrawn_prefix + "*", self._on_withdrawn)
+
+    def _on_withdrawn(self, message: Message) -> None:
+        try:
+            serials = set(decode_serials(message.data)) if message.data else None
+        except ValueError:
+            _log.error("a withdrawal on %s cannot be decoded and is dropped", message.subject)
+            return
+        for withdrawer in self._withdrawers:
+            withdrawer(message.subject.rpartition(".")[2], serials or None)
 
     def _on_mail(self, definition: RunDefinition, prefix: int, delivery: Delivery) -> None:
         run_id = delivery.subject[prefix:].partition(".")[0]

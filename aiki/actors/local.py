@@ -1,11 +1,11 @@
 """The local steps of one run: bodies that run in the host which holds it."""
 
 import asyncio
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Awaitable, Callable
 
 from aiki import telemetry
-from aiki.actors.attempts import lost, run_attempts, step_key
+from aiki.actors.attempts import AttemptLimits, lost, run_attempts, step_key
+from aiki.actors.pulse import BodyPulse
 from aiki.clock import Clock
 from aiki.journal import Operation, PendingStep, StepId
 from aiki.types.messages import Mail, StepFailedOnce, StepResult, attempts_made
@@ -47,10 +47,10 @@ class LocalSteps:
         else:
             self._running[operation.id] = asyncio.create_task(self._run(operation, step))
 
-    def stop(self, id: StepId) -> None:
-        """Cancel a body, whose outcome nobody waits for any more."""
-        if (task := self._running.pop(id, None)) is not None:
-            task.cancel()
+    def end_all_but(self, pending: Callable[[StepId], PendingStep | None]) -> None:
+        """Cancel the bodies of steps that are over: their time was, or nobody waits for them any more."""
+        for id in [id for id in self._running if pending(id) is None]:
+            self._running.pop(id).cancel()
 
     def evict(self) -> list[asyncio.Task[None]]:
         """Cancel everything; answers what is still ending."""
@@ -69,19 +69,37 @@ class LocalSteps:
         address, ordinal = operation.id
         key = step_key(self._run_id, address, ordinal, options.key)
         first = attempts_made(step.failed) + 1
+        pulse = BodyPulse(step.details)
+        limits = AttemptLimits(options.timeout, options.limits.heartbeat, step.deadline_at)
+
+        def attempt(number: int) -> Awaitable[bytes]:
+            return body(key, number, pulse)
+
         with telemetry.task_span(operation.name, self._run_id, first, None) as span:
-            ended = await run_attempts(
-                partial(body, key), clock=self._clock, worker=self._worker_id, first=first, retry=options.retry, timeout=options.timeout
-            )
+            try:
+                ended = await run_attempts(
+                    attempt,
+                    clock=self._clock,
+                    worker=self._worker_id,
+                    first=first,
+                    first_began_at=step.first_began_at,
+                    retry=options.retry,
+                    limits=limits,
+                    pulse=pulse,
+                )
+            finally:
+                pulse.end()
             if ended.error is not None:
                 telemetry.fail(span, ended.error)
         message: Mail
         if ended.delay is not None:
-            message = StepFailedOnce(address, ordinal, step.serial, ended.failed, ended.delay)
+            message = StepFailedOnce(address, ordinal, step.serial, ended.failed, ended.delay, pulse.details)
         else:
             now = self._clock.now()
             message = StepResult(
                 address, ordinal, step.serial, ended.value, ended.error, ended.started_at, now, self._worker_id, ended.failed
             )
-        self._running.pop(operation.id, None)
-        self._report(message)
+        # A body that was to be cancelled and would not hear of it: its step is over, or another's by now.
+        if self._running.get(operation.id) is asyncio.current_task():
+            del self._running[operation.id]
+            self._report(message)

@@ -120,6 +120,11 @@ class Outbox:
                 step.retry,
                 step.timeout,
                 step.key,
+                step.deadline_at,
+                step.start_by,
+                step.heartbeat,
+                step.details,
+                step.first_began_at,
             )
         )
         subject = self._task_subject(state, step.queue, step.name, entry.serial)

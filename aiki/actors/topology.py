@@ -6,7 +6,7 @@ from aiki.transport.port import ConsumerSpec, StreamSpec, Transport
 from aiki.types.errors import StreamMissing, TopologyMismatch
 from aiki.types.subjects import Subjects
 
-__all__ = ["ACK_WAIT", "check", "consumer", "init", "streams"]
+__all__ = ["ACK_WAIT", "beats", "check", "consumer", "init", "streams"]
 
 Storage = Literal["file", "memory"]
 
@@ -58,6 +58,22 @@ def streams(subjects: Subjects, *, replicas: int = 1, storage: Storage = "file")
         work_queue(subjects.task_stream, subjects.task_prefix, subjects.delay_prefix),
         bucket(subjects.schedules_stream, subjects.schedules_prefix),
         bucket(subjects.workers_stream, subjects.workers_prefix),
+        beats(subjects, replicas=replicas),
+    )
+
+
+def beats(subjects: Subjects, *, replicas: int = 1) -> StreamSpec:
+    """The bucket of heartbeats. It is in memory, so a single server's restart takes it away: workers make it again, and can do without."""
+    return StreamSpec(
+        name=subjects.beats_stream,
+        subjects=(subjects.beats_prefix + ">",),
+        history=1,
+        allow_direct=True,
+        allow_ttl=True,
+        allow_rollup=True,
+        dedupe_window=DEDUPE_WINDOW,
+        storage="memory",
+        replicas=replicas,
     )
 
 
@@ -75,6 +91,8 @@ async def init(
 async def check(transport: Transport, subjects: Subjects) -> None:
     """Raise `StreamMissing`, which names `aiki init`, unless the region has its streams, `TopologyMismatch` for harmful settings."""
     for spec in streams(subjects):
+        if spec.name == subjects.beats_stream:
+            continue
         found = await transport.stream(spec.name)
         if found is None:
             raise StreamMissing(

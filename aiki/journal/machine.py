@@ -56,6 +56,7 @@ from aiki.types.messages import (
     Pause,
     Resume,
     Start,
+    StepBegun,
     StepFailedOnce,
     StepResult,
     Unpause,
@@ -173,6 +174,9 @@ class RunMachine:
             return
         now = self._instant(now)
         self._check_limits(now)
+        if isinstance(message, StepBegun):
+            self._steps.begun(message)  # what was begun in time counts, also when that is heard of late
+        self._expire(now)
         if is_final(self.state.status):
             return
         match message:
@@ -180,13 +184,14 @@ class RunMachine:
                 self._take(self._steps.record(message, now), now)
             case StepFailedOnce():
                 self._steps.postpone(message, now)
+                self._expire(now)
             case Wake():
                 self._wake(message, now)
             case Ended():
                 self._take(self._steps.end_child(message, now), now)
             case Start():
                 self._start_again(message)
-            case Resume():
+            case Resume() | StepBegun():
                 pass
             case _:
                 if message.id not in self._applied:
@@ -213,11 +218,12 @@ class RunMachine:
                 self._end_sleep(message, now)
 
     def advance(self, now: float) -> None:
-        """Let time pass: timers of the code fire, and retries that are due begin."""
+        """Let time pass: steps whose time is over fail, timers of the code fire, and retries that are due begin."""
         if is_final(self.state.status) or self.restart or self.state.paused is not None:
             return
         now = self._instant(now)
         self._check_limits(now)
+        self._expire(now)
         if is_final(self.state.status):
             return
         if self.state.begins_at is not None:
@@ -277,10 +283,6 @@ class RunMachine:
     def take_local(self) -> list[Operation]:
         """The local steps that are to begin now; each is handed out once, unless its outcome has come meanwhile."""
         return self._steps.take_local() if self.state.paused is None else []
-
-    def take_stopped(self) -> list[StepId]:
-        """The local steps whose bodies are to be stopped."""
-        return self._steps.take_stopped()
 
     def pending(self, id: StepId) -> PendingStep | None:
         """A step that has no outcome yet."""
@@ -423,6 +425,12 @@ class RunMachine:
         if recorded is not None:
             self._show([recorded], now)
 
+    def _expire(self, now: float) -> None:
+        """Steps whose time is over fail, each at its instant, however late that is noticed: timers that were due later fire later."""
+        while not self.restart and self.state.paused is None and (expired := self._steps.take_expired(now)) is not None:
+            message, limit = expired
+            self._take(self._steps.record(message, self._instant(limit)), now)
+
     def _show(self, recorded: Sequence[tuple[int, Entry]], now: float) -> None:
         """Let the code see what has just been recorded, unless it rests or does not run: then it will see it when it goes on."""
         if self.state.paused is not None:
@@ -551,7 +559,7 @@ class RunMachine:
         if self.state.cancelled is not None or isinstance(error, NonDeterminismError | WorkflowStuck):
             return None
         chance = random.Random(f"{self.state.run_id}/{self.state.attempt}")
-        return self._retry.next_delay(self.state.attempt, error, chance)
+        return self._retry.next_delay(self.state.attempt, error, chance, self._instant(0.0) - self.state.started_at)
 
     def _end_attempt(self, error: BaseException, now: float) -> None:
         """The code failed: begin again later if the workflow's strategy says so, else the run has failed."""

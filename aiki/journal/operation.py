@@ -7,7 +7,9 @@ from typing import NamedTuple
 
 from aiki.journal.state import ChildRun, StepKind
 from aiki.types.failure import ErrorInfo
+from aiki.types.limits import NO_LIMITS, Limits
 from aiki.types.messages import Attempt
+from aiki.types.pulse import Pulse
 from aiki.types.retry import Retry
 
 __all__ = ["Body", "Operation", "Outcome", "StepId", "StepOptions", "keyed_address"]
@@ -15,8 +17,9 @@ __all__ = ["Body", "Operation", "Outcome", "StepId", "StepOptions", "keyed_addre
 StepId = tuple[str, int]
 """A step's content address and its ordinal among the calls with that address."""
 
-Body = Callable[[str, int], Awaitable[bytes]]
-"""What runs a local step in the host: from the step's idempotency key and the attempt's number (1 for the first) to the encoded result."""
+Body = Callable[[str, int, Pulse | None], Awaitable[bytes]]
+"""What runs a local step in the host: from the step's idempotency key, the attempt's number (from 1 on) and where its signs of life go to
+the encoded result."""
 
 
 def keyed_address(name: str, key: str) -> str:
@@ -28,11 +31,15 @@ def keyed_address(name: str, key: str) -> str:
 
 
 class Outcome(NamedTuple):
-    """How a step ended: `value` (JSON) when `error` is None. `failed` holds the failed attempts before the last one."""
+    """How a step ended: `value` (JSON) when `error` is None. `failed` holds the failed attempts before the last one.
+
+    `begun`: an attempt was under way when it ended; its time may have been over between two of them, or before the first.
+    """
 
     value: bytes
     error: ErrorInfo | None
     failed: tuple[Attempt, ...] = ()
+    begun: bool = True
 
 
 class StepOptions(NamedTuple):
@@ -42,6 +49,7 @@ class StepOptions(NamedTuple):
     retry: Retry | None = None
     timeout: float | None = None
     key: str | None = None
+    limits: Limits = NO_LIMITS
     child: ChildRun | None = None
 
 

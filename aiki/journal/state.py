@@ -188,7 +188,8 @@ class ChildRun(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True)
 class PendingStep(msgspec.Struct, array_like=True, omit_defaults=True):
     """A step that was issued and has no outcome yet. `serial` numbers its present dispatch.
 
-    `due` is when its next attempt begins, if it waits for that.
+    `due` is when its next attempt begins, if it waits for that. At `deadline_at` it fails, whatever anybody does; at `start_by` too, unless
+    a worker has said that it has begun the present dispatch. `details` (JSON) is what the last heartbeat of an earlier attempt said.
     """
 
     address: str
@@ -204,7 +205,17 @@ class PendingStep(msgspec.Struct, array_like=True, omit_defaults=True):
     failed: tuple[Attempt, ...] = ()
     due: float | None = None
     serial: int = 0
+    deadline_at: float | None = None
+    start_timeout: float | None = None
+    start_by: float | None = None
+    heartbeat: float | None = None
+    details: bytes | None = None
     child: ChildRun | None = None
+
+    @property
+    def first_began_at(self) -> float | None:
+        """When its first attempt began, if that has failed."""
+        return self.failed[0].started_at if self.failed else None
 
 
 class OutDispatch(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, tag="task"):

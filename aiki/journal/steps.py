@@ -8,10 +8,12 @@ reordered code replays as well.
 
 import asyncio
 import heapq
+import math
 from collections.abc import Iterable
 
 import msgspec
 
+from aiki.journal.expiry import limit_of, next_instant, timed_out
 from aiki.journal.loop import DeterministicLoop
 from aiki.journal.operation import Body, Operation, Outcome, StepId, StepOptions, keyed_address
 from aiki.journal.record import Record
@@ -38,7 +40,7 @@ from aiki.types.errors import (
 )
 from aiki.types.failure import ErrorInfo
 from aiki.types.identifiers import child_run_id, keyed_run_id
-from aiki.types.messages import Attempt, Ended, StepFailedOnce, StepResult, kept_attempts
+from aiki.types.messages import NOT_BEGUN, Attempt, Ended, StepBegun, StepFailedOnce, StepResult, kept_attempts
 
 __all__ = ["Steps"]
 
@@ -59,8 +61,11 @@ class Steps:
         self._late: list[tuple[int, StepId]] = []
         self._new: list[Operation] = []
         self._local: list[Operation] = []
-        self._stopped: list[StepId] = []
         self._cancellations = 0
+        self._earliest = math.inf
+        """No step's time is over before this instant: most turns need not look at every step."""
+        for step in self._pending.values():
+            self._bound(step)
 
     # -- called by workflow code
 
@@ -113,7 +118,8 @@ class Steps:
             # It was a local step when it was issued; a dispatched one stays with its worker in the opposite case.
             if self._record.state.retry_at is None:
                 pending.kind, pending.queue = "task", operation.options.queue
-                self._dispatch(pending, pending.due)
+                # While it replays, the loop's time is that of the journal, so the last commit says better what time it is.
+                self._dispatch(pending, pending.due, max(self._loop.time(), self._record.state.updated_at))
         elif pending.due is None:
             self._local.append(operation)
 
@@ -183,7 +189,7 @@ class Steps:
     def _consume(self, id: StepId) -> None:
         index, entry = self._unconsumed.pop(id)
         self._optional -= index < self._optional_before
-        self._operations[id].resolve(Outcome(entry.value, entry.error, entry.failed))
+        self._operations[id].resolve(Outcome(entry.value, entry.error, entry.failed, entry.started_at != NOT_BEGUN))
         if entry.address[len(entry.name)] == ":":
             del self._operations[id]
         self._loop.drain()
@@ -263,30 +269,30 @@ class Steps:
     def _take_back(self, pending: PendingStep) -> None:
         if pending.kind == "task":
             self._record.owe(OutWithdrawal(self._record.next_serial(), pending.serial, pending.name, pending.queue))
-        elif pending.kind == "local":
-            self._stopped.append((pending.address, pending.ordinal))
 
     def _close(self, pending: PendingStep) -> None:
         if pending.child is not None and pending.child.close != "abandon":
             self._record.owe(OutClose(self._record.next_serial(), pending.address, pending.ordinal, pending.child))
 
-    def take_stopped(self) -> list[StepId]:
-        """The local steps whose bodies are to be stopped."""
-        stopped, self._stopped = self._stopped, []
-        return stopped
-
     def postpone(self, message: StepFailedOnce, now: float) -> None:
-        """Attempts failed; the next one is due later than anybody should wait for it in memory."""
+        """Attempts failed; the next one is due later than anybody should wait for it in memory.
+
+        One that would begin after the step's deadline is not waited for: the step is due to expire at once then.
+        """
         pending = self._pending.get((message.address, message.ordinal))
         if pending is None or pending.serial != message.serial:
             return
         if pending.kind == "local" and pending.due is not None:
             return
         pending.failed = kept_attempts(pending.failed + message.failed)
+        pending.details = message.details if message.details is not None else pending.details
         pending.due = now + message.delay
         self._record.dirty = True
-        if pending.kind == "task":
-            self._dispatch(pending, pending.due)
+        if pending.deadline_at is not None and pending.due >= pending.deadline_at:
+            pending.deadline_at = now
+            self._bound(pending)
+        elif pending.kind == "task":
+            self._dispatch(pending, pending.due, now)
 
     def begin_due(self, now: float) -> None:
         """Local steps whose next attempt is due."""
@@ -297,8 +303,40 @@ class Steps:
                     self._local.append(operation)
 
     def next_due(self) -> float | None:
-        """The instant of the next attempt of a local step."""
-        return min((step.due for step in self._pending.values() if step.due is not None and step.kind == "local"), default=None)
+        """The instant of the next attempt of a local step, or at which a step's time is over."""
+        return min((instant for step in self._pending.values() if (instant := next_instant(step)) is not None), default=None)
+
+    # -- limits
+
+    def begun(self, message: StepBegun) -> None:
+        """A worker took a dispatch up: if it did so in time, that is no longer a question of time."""
+        pending = self._pending.get((message.address, message.ordinal))
+        if pending is not None and pending.serial == message.serial and pending.start_by is not None and message.at < pending.start_by:
+            pending.start_by = None
+            self._record.dirty = True
+
+    def take_expired(self, now: float) -> tuple[StepResult, float] | None:
+        """The failure of the step whose time was over first, and when that was; None: no step's time is over.
+
+        One that the code does not wait for is dropped: an attempt of the workflow that calls it later begins it anew.
+        """
+        while now >= self._earliest:
+            limits = [(limit, id) for id, step in self._pending.items() if (limit := limit_of(step)) is not None]
+            limit, id = min(limits, key=lambda each: each[0], default=(math.inf, ("", 0)))
+            if limit > now:
+                self._earliest = limit
+                continue
+            self._take_back(self._pending[id])
+            if id in self._operations and self._record.state.retry_at is None:
+                return timed_out(self._pending[id]), limit
+            del self._pending[id]
+            self._record.dirty = True
+        return None
+
+    def _bound(self, step: PendingStep) -> None:
+        limit = limit_of(step)
+        if limit is not None and limit < self._earliest:
+            self._earliest = limit
 
     def take_up_new(self, now: float) -> None:
         """What the code has issued becomes part of the state. `NonDeterminismError` when the journal holds other steps in its place."""
@@ -313,8 +351,9 @@ class Steps:
         for operation in new:
             step = self._pend(operation, now)
             self._pending[operation.id] = step
+            self._bound(step)
             if operation.kind == "task":
-                self._dispatch(step, None)
+                self._dispatch(step, None, now)
             elif operation.kind == "child":
                 step.serial = self._record.next_serial()
                 self._record.owe(OutChild(step.serial, step.address, step.ordinal))
@@ -333,7 +372,7 @@ class Steps:
         self.hold_new()
         for pending in self._pending.values():
             self._close(pending)
-            if withdraw or pending.kind == "local":
+            if withdraw:
                 self._take_back(pending)
         self._pending = {id: step for id, step in self._pending.items() if step.kind == "child"}
 
@@ -344,6 +383,7 @@ class Steps:
 
     def _pend(self, operation: Operation, now: float) -> PendingStep:
         options = operation.options
+        limits = options.limits
         return PendingStep(
             operation.id[0],
             operation.id[1],
@@ -355,11 +395,16 @@ class Steps:
             options.retry,
             options.timeout,
             options.key,
+            deadline_at=None if limits.deadline is None else now + limits.deadline,
+            start_timeout=limits.start_timeout,
+            heartbeat=limits.heartbeat,
             child=options.child,
         )
 
-    def _dispatch(self, step: PendingStep, due: float | None) -> None:
+    def _dispatch(self, step: PendingStep, due: float | None, now: float) -> None:
         step.serial = self._record.next_serial()
+        step.start_by = None if step.start_timeout is None else (now if due is None else due) + step.start_timeout
+        self._bound(step)
         self._record.owe(OutDispatch(step.serial, step.address, step.ordinal, due))
 
     def _non_determinism(self) -> NonDeterminismError:

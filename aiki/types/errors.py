@@ -24,7 +24,7 @@
     ├── EventTimeout               raised inside a workflow: no such event came in time
     ├── TaskFailed                 raised inside a workflow: a task failed for good
     │   ├── TaskCancelled          ... because it was cancelled
-    │   ├── TaskTimedOut           ... because its attempts took too long
+    │   ├── TaskTimedOut           ... because it took too long: `limit` says which limit that was
     │   └── WorkerLost             ... because its worker was lost, and its strategy says not to run it again then
     ├── ChildFailed                raised inside a workflow: a sub-workflow ended without a result
     │   ├── ChildCancelled         ... because it was cancelled
@@ -266,7 +266,11 @@ class TaskCancelled(TaskFailed):
 
 
 class TaskTimedOut(TaskFailed):
-    """The last attempt of a task took longer than its timeout."""
+    """A task took too long. Further field: `limit`.
+
+    `limit` is "timeout" (its last attempt took longer than that), "heartbeat" (its last attempt was silent for longer), "deadline" (all
+    attempts together), "start_timeout" (no worker began it in time) or "max_elapsed" (its retry strategy allows no attempt so late).
+    """
 
     code = "task_timed_out"
 

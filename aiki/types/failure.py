@@ -16,13 +16,17 @@ BRIEF_TRACEBACK = 2_000
 
 
 class ErrorInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """An exception as data. `type` is its qualified name, `code` Aiki's own code when it has one, `traceback` its text (the end of it)."""
+    """An exception as data. `type` is its qualified name, `code` Aiki's own code when it has one, `traceback` its text (the end of it).
+
+    `limit` names the limit of an error that says that something took too long.
+    """
 
     type: str
     message: str = ""
     code: str | None = None
     traceback: str | None = None
     cause: "ErrorInfo | None" = None
+    limit: str | None = None
 
     @classmethod
     def of(cls, error: BaseException, *, depth: int = 0) -> "ErrorInfo":
@@ -34,6 +38,7 @@ class ErrorInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             code=_plain(error.code) if isinstance(error, AikiError) else None,
             traceback=_format(error)[-MAX_TRACEBACK:],
             cause=cls.of(cause, depth=depth + 1) if cause is not None and depth < MAX_CAUSES else None,
+            limit=_limit(error),
         )
 
     def brief(self) -> "ErrorInfo":
@@ -44,6 +49,7 @@ class ErrorInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             message=self.message[:BRIEF_MESSAGE],
             code=self.code,
             traceback=text if text is None else text[-BRIEF_TRACEBACK:],
+            limit=self.limit,
         )
 
     def __str__(self) -> str:
@@ -53,6 +59,11 @@ class ErrorInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 def type_name(kind: type) -> str:
     """The name that identifies an exception class across processes: bare for built-ins, else qualified by its module."""
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _limit(error: BaseException) -> str | None:
+    limit = error.fields.get("limit") if isinstance(error, AikiError) else None
+    return _plain(limit) if isinstance(limit, str) else None
 
 
 def _text(error: BaseException) -> str:

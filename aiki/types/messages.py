@@ -13,6 +13,7 @@ from aiki.types.retry import Retry
 from aiki.types.states import State
 
 __all__ = [
+    "NOT_BEGUN",
     "Answer",
     "Attempt",
     "Cancel",
@@ -26,6 +27,7 @@ __all__ = [
     "Query",
     "Resume",
     "Start",
+    "StepBegun",
     "StepFailedOnce",
     "StepResult",
     "Unpause",
@@ -37,9 +39,13 @@ __all__ = [
     "decode_mail",
     "decode_news",
     "decode_request",
+    "decode_serials",
     "encode",
     "kept_attempts",
 ]
+
+NOT_BEGUN = 0.0
+"""The `started_at` of an outcome of a step that had no attempt under way: its time was over."""
 
 KEPT_FIRST, KEPT_LAST = 3, 17
 """Failed attempts of one step that are remembered."""
@@ -125,6 +131,18 @@ class StepFailedOnce(_Wire, frozen=True, tag="failed"):
     serial: int
     failed: tuple[Attempt, ...]
     delay: float
+    details: bytes | None = None
+    """What the body's last heartbeat said (JSON)."""
+
+
+class StepBegun(_Wire, frozen=True, tag="begun"):
+    """A worker has taken up a dispatch with a `start_timeout`, at instant `at`, and is about to run the body."""
+
+    address: str
+    ordinal: int
+    serial: int
+    worker: str
+    at: float
 
 
 class Wake(_Wire, frozen=True, tag="wake"):
@@ -217,7 +235,7 @@ class Ended(_Wire, frozen=True, tag="ended"):
     error: ErrorInfo | None
 
 
-Mail = Start | StepResult | StepFailedOnce | Wake | Resume | Ended | Word
+Mail = Start | StepResult | StepFailedOnce | Wake | Resume | Ended | StepBegun | Word
 
 
 class Dispatch(_Wire, frozen=True, tag="task"):
@@ -236,6 +254,15 @@ class Dispatch(_Wire, frozen=True, tag="task"):
     retry: Retry | None = None
     timeout: float | None = None
     key: str | None = None
+    deadline_at: float | None = None
+    """The instant at which the run gives the step up."""
+    start_by: float | None = None
+    """The instant by which a worker must have taken the dispatch up."""
+    heartbeat: float | None = None
+    details: bytes | None = None
+    """What the last heartbeat of an earlier attempt said (JSON)."""
+    first_began_at: float | None = None
+    """When the step's first attempt began, if there was one before."""
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -243,8 +270,10 @@ _mail = msgspec.msgpack.Decoder(Mail)
 _dispatch = msgspec.msgpack.Decoder(Dispatch)
 _news = msgspec.msgpack.Decoder(Ended | Answer)
 _request = msgspec.msgpack.Decoder(Mail | Query)
+_serials = msgspec.msgpack.Decoder(list[int])
 encode = _encoder.encode
 decode_mail = _mail.decode
 decode_dispatch = _dispatch.decode
 decode_news = _news.decode
 decode_request = _request.decode
+decode_serials = _serials.decode

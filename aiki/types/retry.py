@@ -30,7 +30,8 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `max_attempts` counts the first try. `retry_on` and `no_retry_on` hold the names of exception classes: an exception is tried again if it
     or one of its bases is in `retry_on` (or that is empty) and none is in `no_retry_on`. A crash of the worker is not a failed attempt: the
-    work is delivered again, unless the strategy is `Retry.never(on_crash="fail")`.
+    work is delivered again, unless the strategy is `Retry.never(on_crash="fail")`. `max_elapsed` bounds all strategies in time: no
+    attempt begins later than that after the first one began, so a delay that would go beyond it is not waited for.
     """
 
     kind: Literal["never", "fixed", "linear", "exponential", "jittered", "schedule"] = "never"
@@ -42,6 +43,8 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     retry_on: tuple[str, ...] = ()
     no_retry_on: tuple[str, ...] = ()
     on_crash: Literal["retry", "fail"] = "retry"
+    max_elapsed: float | None = None
+    """Seconds after the beginning of the first attempt after which no other one begins."""
 
     @classmethod
     def never(cls, *, on_crash: Literal["retry", "fail"] = "retry") -> "Retry":
@@ -51,7 +54,15 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return cls(on_crash=on_crash)
 
     @classmethod
-    def fixed(cls, *, max_attempts: int, delay: Duration, retry_on: ExceptionTypes = (), no_retry_on: ExceptionTypes = ()) -> "Retry":
+    def fixed(
+        cls,
+        *,
+        max_attempts: int,
+        delay: Duration,
+        retry_on: ExceptionTypes = (),
+        no_retry_on: ExceptionTypes = (),
+        max_elapsed: Duration | None = None,
+    ) -> "Retry":
         """The same delay each time."""
         return cls(
             kind="fixed",
@@ -59,6 +70,7 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             base_delay=seconds(delay, "delay"),
             retry_on=_names(retry_on),
             no_retry_on=_names(no_retry_on),
+            max_elapsed=_elapsed(max_elapsed),
         )
 
     @classmethod
@@ -70,9 +82,10 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         max_delay: Duration | None = None,
         retry_on: ExceptionTypes = (),
         no_retry_on: ExceptionTypes = (),
+        max_elapsed: Duration | None = None,
     ) -> "Retry":
         """`base_delay` times the number of failed attempts."""
-        return cls._growing("linear", max_attempts, base_delay, max_delay, 1.0, retry_on, no_retry_on)
+        return cls._growing("linear", max_attempts, base_delay, max_delay, 1.0, retry_on, no_retry_on, max_elapsed)
 
     @classmethod
     def exponential(
@@ -84,9 +97,10 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         factor: float = 2.0,
         retry_on: ExceptionTypes = (),
         no_retry_on: ExceptionTypes = (),
+        max_elapsed: Duration | None = None,
     ) -> "Retry":
         """`base_delay`, then `factor` times as long after each further failure."""
-        return cls._growing("exponential", max_attempts, base_delay, max_delay, factor, retry_on, no_retry_on)
+        return cls._growing("exponential", max_attempts, base_delay, max_delay, factor, retry_on, no_retry_on, max_elapsed)
 
     @classmethod
     def jittered(
@@ -98,18 +112,33 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         factor: float = 2.0,
         retry_on: ExceptionTypes = (),
         no_retry_on: ExceptionTypes = (),
+        max_elapsed: Duration | None = None,
     ) -> "Retry":
         """A random part (0 to 1) of the exponential delay, so that many failures do not come back at once."""
-        return cls._growing("jittered", max_attempts, base_delay, max_delay, factor, retry_on, no_retry_on)
+        return cls._growing("jittered", max_attempts, base_delay, max_delay, factor, retry_on, no_retry_on, max_elapsed)
 
     @classmethod
-    def schedule(cls, delays: Sequence[Duration], *, retry_on: ExceptionTypes = (), no_retry_on: ExceptionTypes = ()) -> "Retry":
+    def schedule(
+        cls,
+        delays: Sequence[Duration],
+        *,
+        retry_on: ExceptionTypes = (),
+        no_retry_on: ExceptionTypes = (),
+        max_elapsed: Duration | None = None,
+    ) -> "Retry":
         """These delays, one after each failed attempt; `max_attempts` is their number plus one."""
         try:
             each = tuple(seconds(delay, "delay") for delay in delays)
         except TypeError as error:
             raise DefinitionError(f"a schedule takes a list of delays, not {delays!r}", what="delays") from error
-        return cls(kind="schedule", max_attempts=len(each) + 1, delays=each, retry_on=_names(retry_on), no_retry_on=_names(no_retry_on))
+        return cls(
+            kind="schedule",
+            max_attempts=len(each) + 1,
+            delays=each,
+            retry_on=_names(retry_on),
+            no_retry_on=_names(no_retry_on),
+            max_elapsed=_elapsed(max_elapsed),
+        )
 
     @staticmethod
     def after(delay: Duration) -> RetryAfter:
@@ -127,6 +156,7 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         factor: float,
         retry_on: ExceptionTypes,
         no_retry_on: ExceptionTypes,
+        max_elapsed: Duration | None,
     ) -> "Retry":
         if not _is_factor(factor):
             raise DefinitionError(f"factor must be a number of at least 1, not {factor!r}", what="factor")
@@ -138,12 +168,24 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             factor=float(factor),
             retry_on=_names(retry_on),
             no_retry_on=_names(no_retry_on),
+            max_elapsed=_elapsed(max_elapsed),
         )
 
-    def next_delay(self, failed: int, error: BaseException, chance: random.Random) -> float | None:
-        """Seconds until the next attempt after `failed` attempts (1 or more), the last of which raised `error`; None: give up."""
+    def next_delay(self, failed: int, error: BaseException, chance: random.Random, elapsed: float = 0.0) -> float | None:
+        """Seconds until the next attempt after `failed` attempts (1 or more), the last of which raised `error`; None: give up.
+
+        `elapsed`: seconds since the first of them began.
+        """
         if failed >= self.max_attempts or not self.retries(error):
             return None
+        delay = self._delay(failed, error, chance)
+        return None if delay is None or self.is_over(elapsed + delay) else delay
+
+    def is_over(self, elapsed: float) -> bool:
+        """Whether no attempt may begin any more, so many seconds after the first one began."""
+        return self.max_elapsed is not None and elapsed > self.max_elapsed
+
+    def _delay(self, failed: int, error: BaseException, chance: random.Random) -> float | None:
         if isinstance(error, RetryAfter) and "delay" in error.fields:
             return seconds(error.fields["delay"], "delay")
         if self.kind == "never":
@@ -179,6 +221,10 @@ def _attempts(value: int) -> int:
     if type(value) is not int or value < 1:
         raise DefinitionError(f"max_attempts counts the first try, so it must be at least 1, not {value!r}", what="max_attempts")
     return value
+
+
+def _elapsed(value: Duration | None) -> float | None:
+    return None if value is None else seconds(value, "max_elapsed", least=0.001)
 
 
 def _is_factor(value: object) -> bool:

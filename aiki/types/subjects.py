@@ -7,10 +7,12 @@
                                                    aiki.<region>.delay.<run id>.<n>
     schedules KV bucket aiki-schedules-<region>    key <schedule id>; its mailbox is aiki.<region>.mail.schedule.<schedule id>
     workers   KV bucket aiki-workers-<region>      key <worker id>, expires
+    beats     KV bucket aiki-beats-<region>        key <run id>.<n>: the last heartbeat of a dispatch; in memory, expires
 
 Core subjects: aiki.<region>.host.<host id> (the warm path), aiki.<region>.client.<client id> (ends of runs and answers, to who asked),
 aiki.<region>.live.<run id> (each commit of a run, republished by the server), aiki.<region>.withdrawn.<run id> (dispatches that are taken
-back, to who runs them) and aiki.<region>.query.<workflow>.<version> (queries of runs that no host has in memory).
+back, to who runs them: a MessagePack list of their serials, empty for all of that run's) and aiki.<region>.query.<workflow>.<version>
+(queries of runs that no host has in memory).
 """
 
 import hashlib
@@ -48,9 +50,11 @@ class Subjects:
         self.task_stream = f"AIKI_TASK_{token}"
         self.schedules_stream = f"KV_aiki-schedules-{token}"
         self.workers_stream = f"KV_aiki-workers-{token}"
+        self.beats_stream = f"KV_aiki-beats-{token}"
         self.runs_prefix = f"$KV.aiki-runs-{token}."
         self.schedules_prefix = f"$KV.aiki-schedules-{token}."
         self.workers_prefix = f"$KV.aiki-workers-{token}."
+        self.beats_prefix = f"$KV.aiki-beats-{token}."
         self.mail_prefix = f"{root}.mail."
         self.timer_prefix = f"{root}.timer."
         self.task_prefix = f"{root}.task."

@@ -1,20 +1,29 @@
-"""A worker process, `python -m tests.chaos.worker URL REGION NAME`: says "ready" once it serves, and serves until it is ended."""
+"""A worker process, `python -m tests.chaos.worker URL REGION NAME [tasks|all]`: says "ready" once it serves, and serves until it is ended.
+
+It serves the journey, or the tasks that have limits, or those with their workflows.
+"""
 
 import asyncio
 import sys
 
 from aiki.sdk import Client, Worker
+from tests.chaos.limits import bounded, climb, climber, stuck
 from tests.chaos.program import flaky, journey, local, remote
 
 
-async def serve(url: str, region: str, name: str) -> None:
+async def serve(url: str, region: str, name: str, what: str = "journey") -> None:
     async with await Client.connect(url, region=region, timeout=20) as client:
         worker = Worker(client, id=name)
-        worker.registry.add(journey).add(local).add(remote).add(flaky)
+        if what == "journey":
+            worker.registry.add(journey).add(local).add(remote).add(flaky)
+        else:
+            worker.registry.add(climb).add(stuck)
+        if what == "all":
+            worker.registry.add(climber).add(bounded)
         async with worker:
             print("ready", flush=True)
             await asyncio.Event().wait()
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(*sys.argv[1:4]))
+    asyncio.run(serve(*sys.argv[1:5]))

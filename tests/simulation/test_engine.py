@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from aiki.clock import VirtualClock, run_virtual
-from aiki.sdk import Client, Context, Retry, TaskContext, WorkerLost, task, workflow
+from aiki.sdk import Client, Context, Retry, Task, TaskContext, TaskTimedOut, WorkerLost, task, workflow
 from aiki.transport import Faults
 from tests.simulation.fleet import Fleet
 
@@ -20,7 +20,7 @@ FAULTS = Faults(lose=0.02, double=0.02, delay=(0.0005, 0.02), reorder=0.1, unkno
 
 
 class Op(msgspec.Struct):
-    """One thing that a generated workflow does: `kind` local, remote, keyed, flaky, once, sleep or race."""
+    """One thing that a generated workflow does: `kind` is one of `KINDS` or `LIMITED`."""
 
     kind: str
     id: int
@@ -37,9 +37,13 @@ def value(id: int) -> int:
     return id * 31 % 1009
 
 
-def program(chance: random.Random) -> Program:
+KINDS = ("local", "local", "remote", "remote", "keyed", "flaky", "once", "sleep", "race")
+LIMITED = ("hang", "hang", "late", "beat", "silent", "started", "unserved", "remote", "local", "sleep")
+DEADLINE = 2.5
+
+
+def program(chance: random.Random, kinds: tuple[str, ...] = KINDS) -> Program:
     ids = iter(range(1000))
-    kinds = ("local", "local", "remote", "remote", "keyed", "flaky", "once", "sleep", "race")
     stages = []
     for _ in range(chance.randrange(1, 6)):
         width = chance.choice((1, 1, 1, 2, 3, 6))
@@ -80,7 +84,67 @@ def definitions(fleet: list[Fleet], chance: random.Random) -> list[Any]:
         await asyncio.sleep(chance.choice((0, 0.1, 0.4)))
         return value(id)
 
+    @task(name="hang", deadline=DEADLINE, retry=Retry.fixed(max_attempts=1000, delay=0.3))
+    async def hang(id: int) -> int:
+        if chance.random() < 0.5:
+            raise ValueError("not yet")
+        await asyncio.sleep(3600)
+        return -1
+
+    @task(name="late", timeout=60)
+    async def late(id: int) -> int:
+        await asyncio.sleep(DEADLINE + chance.choice((-1.0, 0.0, 0.01, 0.5)))
+        return value(id)
+
+    @task(name="beat", heartbeat=1, retry=Retry.fixed(max_attempts=1000, delay=0.2))
+    async def beat(id: int, context: TaskContext) -> int:
+        done = context.last_heartbeat or 0
+        while done < 8:
+            await asyncio.sleep(0.5)
+            done += 1
+            context.heartbeat(done)
+        return value(id)
+
+    @task(name="silent", heartbeat=1, retry=Retry.schedule([0.1, 2, 2, 2]))
+    async def silent(id: int, context: TaskContext) -> int:
+        if context.attempt < 3:
+            context.heartbeat(context.attempt)
+            await asyncio.sleep(3600)
+        assert context.last_heartbeat == 2
+        return value(id)
+
+    @task(name="started", start_timeout=300)
+    async def started(id: int) -> int:
+        await asyncio.sleep(chance.choice((0, 0.01, 0.4)))
+        return value(id)
+
+    async def ends(ctx: Context, limit: str, after: float, call: Any) -> None:
+        began = ctx.now()
+        with pytest.raises(TaskTimedOut) as caught:
+            await call
+        assert caught.value.limit == limit
+        # Late when all workers that could have noticed were killed meanwhile, some of them again and again.
+        assert after <= (ctx.now() - began).total_seconds() + 0.001 <= after + 30
+
+    async def run_limited(ctx: Context, op: Op) -> int:
+        if op.kind == "hang":
+            # With a retry that would begin after the deadline the step ends a little earlier.
+            await ends(ctx, "deadline", DEADLINE - 0.3, hang.run(ctx, op.id, local=op.id % 2 == 0))
+        elif op.kind == "unserved":
+            await ends(ctx, "start_timeout", 1.5, started.run(ctx, op.id, queue="nobody", start_timeout=1.5))
+        elif op.kind == "late":
+            try:
+                assert await late.run(ctx, op.id, deadline=DEADLINE, local=op.id % 2 == 0) == value(op.id)
+            except TaskTimedOut as error:
+                assert error.limit == "deadline"
+        else:
+            simple: dict[str, Task[int, int, ..., Any]] = {"beat": beat, "silent": silent, "started": started}
+            return await simple[op.kind].run(ctx, op.id)
+        return value(op.id)
+
     async def run(ctx: Context, op: Op) -> int:
+        if op.kind in ("hang", "late", "beat", "silent", "started", "unserved"):
+            return await run_limited(ctx, op)
         if op.kind == "local":
             return await local.run(ctx, op.id)
         if op.kind == "remote":
@@ -113,11 +177,18 @@ def definitions(fleet: list[Fleet], chance: random.Random) -> list[Any]:
             total += sum(await asyncio.gather(*(run(ctx, op) for op in stage)))
         return total
 
-    return [generated, local, remote, flaky, once]
+    return [generated, local, remote, flaky, once, hang, late, beat, silent, started]
 
 
 async def trial(
-    clock: VirtualClock, seed: int, *, faults: Faults, kills: int, cached_runs: int = 5000, always_replay: bool = False
+    clock: VirtualClock,
+    seed: int,
+    *,
+    faults: Faults,
+    kills: int,
+    cached_runs: int = 5000,
+    always_replay: bool = False,
+    kinds: tuple[str, ...] = KINDS,
 ) -> Fleet:
     chance = random.Random(seed)
     box: list[Fleet] = []
@@ -131,7 +202,7 @@ async def trial(
 
     async def start(number: int) -> None:
         await asyncio.sleep(chance.uniform(0, 2))
-        plan = program(chance)
+        plan = program(chance, kinds)
         handle = await generated.enqueue(client, plan, idempotency_key=f"run-{number}")
         plans[handle.id] = plan
         assert await handle.wait_for_completion(timeout=3600) == expected(plan)
@@ -182,6 +253,19 @@ def test_kills_and_faults(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(SEEDS))
 def test_always_replaying(seed: int) -> None:
     simulate(seed, faults=FAULTS if seed % 2 else Faults(), kills=seed % 5, always_replay=True)
+
+
+@pytest.mark.parametrize("seed", range(SEEDS))
+def test_limits(seed: int) -> None:
+    faults = FAULTS if seed % 2 else Faults()
+    simulate(seed, faults=faults, kills=seed % 8, cached_runs=1 if seed % 4 == 0 else 5000, always_replay=seed % 5 == 0, kinds=LIMITED)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+def test_limits_with_many_seeds() -> None:
+    for seed in range(20_000, 20_000 + LONG_SEEDS // 3):
+        simulate(seed, faults=FAULTS, kills=seed % 12, cached_runs=1 if seed % 4 == 0 else 5000, kinds=LIMITED)
 
 
 @pytest.mark.long

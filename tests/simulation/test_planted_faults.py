@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 
+from aiki.actors import report
 from aiki.actors.activation import Activation
+from aiki.actors.host import Host
 from aiki.actors.outbox import Outbox
 from aiki.actors.stored import StoredRun
-from aiki.actors.tasks import TaskWorker
+from aiki.actors.work import Work
 from aiki.transport.memory.transport import MemoryTransport
 from tests.simulation.test_engine import FAULTS, simulate
 
@@ -54,19 +56,17 @@ def acknowledge_before_sending(patch: pytest.MonkeyPatch) -> None:
 
 
 def acknowledge_an_answered_dispatch(patch: pytest.MonkeyPatch) -> None:
-    mail = TaskWorker._mail
+    mail = report.mail
 
-    async def drop(self: TaskWorker, dispatch: Any, message: Any, kind: str, delivery: Any) -> None:
-        if kind == "resume":
-            delivery.ack()
-        else:
-            await mail(self, dispatch, message, kind, delivery)
+    async def drop(host: Host, dispatch: Any, message: Any, kind: str) -> None:
+        if kind != "resume":
+            await mail(host, dispatch, message, kind)
 
-    patch.setattr(TaskWorker, "_mail", drop)
+    patch.setattr(report, "mail", drop)
 
 
 def run_an_answered_dispatch_again(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(TaskWorker, "_doubtful", lambda self, delivery: False)
+    patch.setattr(Work, "_is_doubtful", lambda self: False)
 
 
 def write_without_a_fence(patch: pytest.MonkeyPatch) -> None:

@@ -45,12 +45,16 @@ async def charge(payment: Payment) -> Receipt:
     return Receipt(payment.order_id)
 
 
-@task(name="ship")
+@task(name="ship", heartbeat=timedelta(seconds=5), deadline=timedelta(hours=1), start_timeout=60, on_cancel="raise")
 async def ship(order: Order, task: TaskContext) -> str:
-    return f"{order.id} {task.attempt}"
+    task.heartbeat({"done": 3})
+    task.heartbeat()
+    assert_type(task.cancelled, bool)
+    assert_type(task.run_id, RunId)
+    return f"{order.id} {task.attempt} {task.last_heartbeat}"
 
 
-@task(name="weigh", retry=Retry.never())
+@task(name="weigh", retry=Retry.fixed(max_attempts=3, delay=1, max_elapsed=timedelta(days=1)))
 def weigh(parcel: Parcel) -> float:
     return parcel.weight
 
@@ -74,6 +78,7 @@ async def order(ctx: Context, order: Order) -> Receipt:
     receipt = await charge.run(ctx, Payment(order.id, order.amount), idempotency_key=order.id)
     assert_type(receipt, Receipt)
     assert_type(await ship.run(ctx, order), str)
+    assert_type(await ship.run(ctx, order, deadline=timedelta(minutes=5), start_timeout=30, heartbeat=2.5), str)
     assert_type(await weigh.run(ctx, Parcel(1.5)), float)
     assert_type(await label.run(ctx, Parcel(1.5)), Label)
     await forget.run(ctx, order.id)
@@ -84,6 +89,7 @@ async def order(ctx: Context, order: Order) -> Receipt:
 
     assert_type(await ctx.step("plain", lambda: str(uuid4())), str)
     assert_type(await ctx.step("async", count), int)
+    assert_type(await ctx.step("bounded", count, timeout=1, deadline=timedelta(seconds=5)), int)
     await ctx.sleep(timedelta(days=1))
     assert_type(ctx.run_id, RunId)
     assert_type(ctx.attempt, int)

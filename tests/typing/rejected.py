@@ -49,6 +49,8 @@ async def definitions() -> None:
     task(name="three")(three)  # E: int
     task(name="retry", retry=3)(charge)  # E: retry
     task(name="timeout", timeout="20 s")(charge)  # E: timedelta
+    task(name="deadline", deadline="20 s")(charge)  # E: timedelta
+    task(name="kill", on_cancel="kill")(charge)  # E: kill
     task(version="1.0.0")  # E: version
     workflow(name="no-context", version="1.0.0")(no_context)  # E: Context
     workflow(name="not-async", version="1.0.0")(not_async)  # E: str
@@ -59,6 +61,7 @@ async def inside(ctx: Context) -> None:
     await charge.run(ctx)  # E: argument
     await charge.run(Payment("1"))  # E: argument
     await charge.run(ctx, Payment("1"), idempotency_key=1)  # E: str
+    await charge.run(ctx, Payment("1"), heartbeat="5 s")  # E: timedelta
     await charge(Order("1"))  # E: Payment
     order_: Order = await charge.run(ctx, Payment("1"))  # E: Receipt
     number: int = await ship.run(ctx, Order("1"))  # E: str

@@ -18,7 +18,9 @@ from aiki.journal import (
 )
 from aiki.schema import content_hash
 from aiki.types.failure import ErrorInfo
+from aiki.types.limits import NO_LIMITS, Limits
 from aiki.types.messages import Attempt, Mail, StepFailedOnce, StepResult
+from aiki.types.pulse import Pulse
 from aiki.types.retry import Retry
 from aiki.types.states import is_final
 
@@ -39,19 +41,29 @@ class Steps:
     def now(self) -> float:
         return self.machine.now - T0
 
-    async def call(self, name: str, value: Any = None, *, key: str | None = None, local: bool = False, retry: Retry | None = None) -> Any:
+    async def call(
+        self,
+        name: str,
+        value: Any = None,
+        *,
+        key: str | None = None,
+        local: bool = False,
+        retry: Retry | None = None,
+        limits: Limits = NO_LIMITS,
+    ) -> Any:
         data = msgspec.json.encode(value)
         content = content_hash(data) if key is None else ""
-        outcome = await self.machine.issue("local" if local else "task", name, data, content, StepOptions(None, retry, None, key), _no_body)
+        options = StepOptions(None, retry, None, key, limits)
+        outcome = await self.machine.issue("local" if local else "task", name, data, content, options, _no_body)
         if outcome.error is not None:
-            raise StepError(outcome.error.message)
+            raise StepError(outcome.error.limit or outcome.error.message)
         return msgspec.json.decode(outcome.value)
 
 
 Code = Callable[[Steps], Awaitable[Any]]
 
 
-async def _no_body(key: str, attempt: int) -> bytes:
+async def _no_body(key: str, attempt: int, pulse: Pulse | None) -> bytes:
     raise AssertionError("a step's body never runs in the machine")
 
 

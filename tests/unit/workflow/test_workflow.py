@@ -179,7 +179,7 @@ def test_a_local_call_takes_the_task_s_own_options() -> None:
     (operation,) = play.machine.take_local()
     assert (operation.kind, operation.options.retry, operation.options.timeout) == ("local", charge.retry, 7.0)
     assert operation.body is not None
-    assert asyncio.run(operation.body("key", 1)) == b'{"id":1}'  # type: ignore[arg-type]
+    assert asyncio.run(operation.body("key", 1, None)) == b'{"id":1}'  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -251,7 +251,7 @@ def test_a_step_records_what_its_function_returns(crash: bool) -> None:
     for _ in range(3):
         (operation,) = play.machine.take_local()
         assert operation.body is not None
-        bodies.append(asyncio.run(operation.body("k", 1)))  # type: ignore[arg-type]
+        bodies.append(asyncio.run(operation.body("k", 1, None)))  # type: ignore[arg-type]
         play.answer(bodies[-1])
     assert bodies == [b'{"id":3}', b"[1,2]", b"[1,2]"]
     assert play.output == [3, [1, 2], [1, 2]]
@@ -267,7 +267,7 @@ def test_a_step_refuses_bad_names_and_results() -> None:
     (operation,) = play.machine.take_local()
     assert operation.body is not None
     with pytest.raises(PayloadError, match="result of step 'x'"):
-        asyncio.run(operation.body("k", 1))  # type: ignore[arg-type]
+        asyncio.run(operation.body("k", 1, None))  # type: ignore[arg-type]
 
 
 # -- time, chance and ids

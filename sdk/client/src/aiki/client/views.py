@@ -8,7 +8,7 @@ import msgspec
 from aiki.journal import Entry, Published, RecordedStep, RunState, Tick
 from aiki.types.failure import ErrorInfo
 from aiki.types.identifiers import RunId
-from aiki.types.messages import Attempt, Start, attempts_made
+from aiki.types.messages import NOT_BEGUN, Attempt, Start, attempts_made
 from aiki.types.states import State, is_final
 
 __all__ = [
@@ -64,7 +64,9 @@ class StepView(msgspec.Struct, frozen=True, kw_only=True):
 
     `state` is "completed", "failed", "running" (issued, no outcome yet) or "awaiting_retry" (until `next_attempt_at`).
 
-    `input` and `output` are plain JSON values. `attempts` counts those that began, as far as they were recorded.
+    `input` and `output` are plain JSON values. `attempts` counts those that began, as far as they were recorded. Of a step without an
+    outcome: `deadline_at`, when it fails whatever happens; `start_by`, when it fails unless a worker begins it (None once one has, or
+    without such a limit); `last_heartbeat`, what an attempt that failed said last (a body that runs tells only its worker).
     """
 
     address: str
@@ -83,6 +85,9 @@ class StepView(msgspec.Struct, frozen=True, kw_only=True):
     worker: str | None
     queue: str | None
     next_attempt_at: datetime | None = None
+    deadline_at: datetime | None = None
+    start_by: datetime | None = None
+    last_heartbeat: Any = None
     child: RunId | None = None
     """The run that it is, if it is a sub-workflow."""
 
@@ -182,7 +187,9 @@ def _waits(state: RunState) -> list[str]:
         elif step.child is not None:
             waits.append(f"sub-workflow {step.name} (run {step.child.run_id})")
         else:
-            waits.append(f"{'step' if step.kind == 'local' else 'task'} {step.name}")
+            limits = [limit for limit in (step.start_by, step.deadline_at) if limit is not None]
+            until = f", until {_instant(min(limits)).isoformat()} at most" if limits else ""
+            waits.append(f"{'step' if step.kind == 'local' else 'task'} {step.name}{until}")
     for wait in state.waits:
         names = " or ".join(wait.names)
         waits.append(f"event {names} since {_instant(wait.since).isoformat()}")
@@ -215,9 +222,9 @@ def _recorded(step: RecordedStep) -> StepView:
         output=_value(step.value),
         error=step.error,
         issued_at=_instant(step.issued_at),
-        started_at=_instant(step.started_at),
+        started_at=_instant(step.started_at) if step.started_at != NOT_BEGUN else None,
         finished_at=_instant(step.at),
-        attempts=attempts_made(step.failed) + 1,
+        attempts=attempts_made(step.failed) + (step.started_at != NOT_BEGUN),
         failed_attempts=_attempts(step.failed),
         worker=step.worker,
         queue=step.queue,
@@ -246,6 +253,9 @@ def run_view(state: RunState, history: list[Entry], revision: int) -> RunView:
             worker=None,
             queue=step.queue,
             next_attempt_at=_maybe(step.due),
+            deadline_at=_maybe(step.deadline_at),
+            start_by=_maybe(step.start_by),
+            last_heartbeat=_value(step.details),
             child=RunId(step.child.run_id) if step.child is not None else None,
         )
         for step in state.pending

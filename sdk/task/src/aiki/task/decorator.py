@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Awaitable, Callable
-from typing import Any, Protocol, TypeVar, overload
+from typing import Any, Literal, Protocol, TypeVar, overload
 
 from aiki.task.context import TaskContext
 from aiki.task.definition import Task
@@ -41,16 +41,37 @@ def task(
     timeout: Duration | None = None,
     queue: str | None = None,
     local: bool = False,
+    deadline: Duration | None = None,
+    start_timeout: Duration | None = None,
+    heartbeat: Duration | None = None,
+    on_cancel: Literal["tell", "raise"] = "tell",
 ) -> TaskDecorator:
     """Declare a task: `@task(name="charge", retry=Retry.fixed(max_attempts=3, delay=1))` above an `async def` or `def`.
 
     The function takes one payload (or none) and, if it wants, a `TaskContext` as second parameter; its annotations say what is validated.
-    `name` defaults to the function's. `timeout` (a timedelta or seconds) bounds one attempt. `queue`: whose workers run it ("default").
-    `local`: run it in the process that holds the run. Raises `DefinitionError` when the declaration cannot work.
+    `name` defaults to the function's. `queue`: whose workers run it ("default"). `local`: run it in the process that holds the run.
+
+    Limits are timedeltas or seconds. `timeout` bounds one attempt, `deadline` all of them together, from the call on, waiting included.
+    `start_timeout`: no worker has begun it so long after it was sent (each retry counts anew; a local step is not sent). `heartbeat`: an
+    attempt fails that calls `TaskContext.heartbeat` less often. `on_cancel`: what happens to a body whose run or step is cancelled: it is
+    told (`TaskContext.cancelled`), or `asyncio.CancelledError` is raised in it as well. Raises `DefinitionError` when the declaration
+    cannot work.
     """
     scope = sys._getframe(1).f_locals
 
     def decorate(function: Callable[..., Any]) -> Any:
-        return Task(function, name=name, retry=retry, timeout=timeout, queue=queue, local=local, scope=scope)
+        return Task(
+            function,
+            name=name,
+            retry=retry,
+            timeout=timeout,
+            queue=queue,
+            local=local,
+            deadline=deadline,
+            start_timeout=start_timeout,
+            heartbeat=heartbeat,
+            on_cancel=on_cancel,
+            scope=scope,
+        )
 
     return decorate

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Generic, ParamSpec, Protocol, TypeVar, overload
+from typing import Any, Generic, Literal, ParamSpec, Protocol, TypeVar, overload
 
 from aiki.schema import Schema, read_signature
 from aiki.task.context import TaskContext
@@ -11,7 +11,9 @@ from aiki.task.thread import run_in_thread
 from aiki.types.duration import Duration, seconds
 from aiki.types.errors import DefinitionError
 from aiki.types.identifiers import RunId
+from aiki.types.limits import LEAST_LIMIT, NO_LIMITS, Limits, check_heartbeat
 from aiki.types.names import check_name
+from aiki.types.pulse import Pulse
 from aiki.types.retry import Retry
 
 __all__ = ["StepContext", "Task"]
@@ -20,8 +22,6 @@ Input = TypeVar("Input")
 Output = TypeVar("Output")
 Parameters = ParamSpec("Parameters")
 Returned = TypeVar("Returned")
-
-LEAST_TIMEOUT = 0.001
 
 
 class StepContext(Protocol):
@@ -32,13 +32,14 @@ class StepContext(Protocol):
         name: str,
         payload: bytes,
         *,
-        body: Callable[[str, int], Awaitable[bytes]] | None,
+        body: Callable[[str, int, Pulse | None], Awaitable[bytes]] | None,
         key: str | None,
         queue: str | None,
         retry: Retry | None,
         timeout: float | None,
+        limits: Limits = NO_LIMITS,
     ) -> bytes:
-        """Record a step and answer its result as JSON. With a body it runs in the host: `body(idempotency key, attempt)`."""
+        """Record a step and answer its result as JSON. With a body it runs in the host: `body(idempotency key, attempt, pulse)`."""
 
 
 class Task(Generic[Input, Output, Parameters, Returned]):
@@ -53,6 +54,10 @@ class Task(Generic[Input, Output, Parameters, Returned]):
         timeout: Duration | None = None,
         queue: str | None = None,
         local: bool = False,
+        deadline: Duration | None = None,
+        start_timeout: Duration | None = None,
+        heartbeat: Duration | None = None,
+        on_cancel: Literal["tell", "raise"] = "tell",
         scope: Mapping[str, Any] | None = None,
     ) -> None:
         self.name = check_name(name if name is not None else getattr(function, "__name__", None), "task")
@@ -60,26 +65,22 @@ class Task(Generic[Input, Output, Parameters, Returned]):
             raise DefinitionError(f"task {self.name!r}: retry must be a Retry, for example Retry.fixed(…), not {retry!r}", where="retry")
         self.function = function
         self.retry = retry if retry is not None else Retry.never()
-        self.timeout = None if timeout is None else seconds(timeout, f"timeout of task {self.name!r}", least=LEAST_TIMEOUT)
+        self.timeout = None if timeout is None else seconds(timeout, f"timeout of task {self.name!r}", least=LEAST_LIMIT)
+        what = f"task {self.name!r}"
+        self.limits = Limits.of(what, deadline=deadline, start_timeout=start_timeout, heartbeat=heartbeat)
+        check_heartbeat(self.timeout, self.limits.heartbeat, what)
+        if on_cancel not in ("tell", "raise"):
+            raise DefinitionError(f'{what}: on_cancel must be "tell" or "raise", not {on_cancel!r}', where="on_cancel")
+        self.on_cancel = on_cancel
         self.queue = None if queue is None else check_name(queue, "queue")
         self.local = local
-        what = f"task {self.name!r}"
+        _check_context_is_second(function, what)
         self._signature = read_signature(function, what, skip=0, most=2, names=scope)
-        self._check_context_is_second(function, what)
         self._input = f"input of {what}"
         self._result = f"result of {what}"
         self._is_async = inspect.iscoroutinefunction(function)
         self.__doc__ = function.__doc__
         self.__wrapped__ = function
-
-    def _check_context_is_second(self, function: Callable[..., Any], what: str) -> None:
-        """Alone it would be taken for the payload, and that would show in each call only."""
-        if self._signature.positional != 1:
-            return
-        (parameter,) = inspect.signature(function).parameters.values()
-        if parameter.annotation in (TaskContext, TaskContext.__name__):
-            example = f"`(payload, {parameter.name}: TaskContext)`"
-            raise DefinitionError(f"{what}: a TaskContext comes second, after the payload: {example}", where=what)
 
     def __call__(self, *args: Parameters.args, **kwargs: Parameters.kwargs) -> Returned:
         """The plain function: nothing is recorded."""
@@ -87,6 +88,11 @@ class Task(Generic[Input, Output, Parameters, Returned]):
 
     def __repr__(self) -> str:
         return f"<task {self.name!r}>"
+
+    @property
+    def heartbeat(self) -> float | None:
+        """Seconds without `TaskContext.heartbeat` after which an attempt fails."""
+        return self.limits.heartbeat
 
     @property
     def input_schema(self) -> Schema[Input]:
@@ -109,6 +115,9 @@ class Task(Generic[Input, Output, Parameters, Returned]):
         retry: Retry | None = None,
         timeout: Duration | None = None,
         local: bool | None = None,
+        deadline: Duration | None = None,
+        start_timeout: Duration | None = None,
+        heartbeat: Duration | None = None,
     ) -> Output: ...
 
     @overload
@@ -122,6 +131,9 @@ class Task(Generic[Input, Output, Parameters, Returned]):
         retry: Retry | None = None,
         timeout: Duration | None = None,
         local: bool | None = None,
+        deadline: Duration | None = None,
+        start_timeout: Duration | None = None,
+        heartbeat: Duration | None = None,
     ) -> Output: ...
 
     async def run(
@@ -134,15 +146,24 @@ class Task(Generic[Input, Output, Parameters, Returned]):
         retry: Retry | None = None,
         timeout: Duration | None = None,
         local: bool | None = None,
+        deadline: Duration | None = None,
+        start_timeout: Duration | None = None,
+        heartbeat: Duration | None = None,
     ) -> Output:
         """Run the task as a step of a workflow: its recorded result is final and it never runs again.
 
-        With an `idempotency_key`, calls with the same key in one run are one step. `queue`, `retry` and `timeout` (of one attempt) override
-        the task's own. `local`: run in the process that holds the run, with one durable write and no hop, instead of sending it to a task
-        worker. Raises `TaskFailed` when the task failed for good, `PayloadError` when `payload` does not fit.
+        With an `idempotency_key`, calls with the same key in one run are one step. `queue`, `retry`, `timeout` (of one attempt),
+        `deadline`, `start_timeout` and `heartbeat` override the task's own (see `@task`). `local`: run in the process that holds the run,
+        with one durable write and no hop, instead of sending it to a task worker.
+
+        Raises `TaskFailed` when the task failed for good, `PayloadError` when `payload` does not fit.
         """
         data = self._signature.payload.encode(payload, self._input)
         is_local = self.local if local is None else local
+        what = f"task {self.name!r}"
+        limit = None if timeout is None else seconds(timeout, f"timeout of {what}", least=LEAST_LIMIT)
+        limits = Limits.of(what, deadline=deadline, start_timeout=start_timeout, heartbeat=heartbeat)
+        check_heartbeat(limit, limits.heartbeat, what)
         # A task worker knows the task's own retry and timeout; a host that runs it locally need not have it registered.
         value = await ctx.run_step(
             self.name,
@@ -151,22 +172,21 @@ class Task(Generic[Input, Output, Parameters, Returned]):
             key=idempotency_key,
             queue=check_name(queue, "queue") if queue is not None else self.queue,
             retry=self.retry if retry is None and is_local else retry,
-            timeout=(self.timeout if is_local else None)
-            if timeout is None
-            else seconds(timeout, f"timeout of task {self.name!r}", least=LEAST_TIMEOUT),
+            timeout=self.timeout if limit is None and is_local else limit,
+            limits=limits.over(self.limits),
         )
         output: Output = self._signature.result.decode(value, self._result)
         return output
 
-    def _local_body(self, ctx: StepContext, data: bytes) -> Callable[[str, int], Awaitable[bytes]]:
-        def body(key: str, attempt: int) -> Awaitable[bytes]:
-            return self.execute(data, run_id=getattr(ctx, "run_id", ""), attempt=attempt, key=key)
+    def _local_body(self, ctx: StepContext, data: bytes) -> Callable[[str, int, Pulse | None], Awaitable[bytes]]:
+        def body(key: str, attempt: int, pulse: Pulse | None) -> Awaitable[bytes]:
+            return self.execute(data, run_id=getattr(ctx, "run_id", ""), attempt=attempt, key=key, pulse=pulse)
 
         return body
 
-    async def execute(self, payload: bytes, *, run_id: str, attempt: int, key: str) -> bytes:
+    async def execute(self, payload: bytes, *, run_id: str, attempt: int, key: str, pulse: Pulse | None = None) -> bytes:
         """One attempt, as a worker makes it: from JSON to JSON. A plain `def` runs in a thread."""
-        context = TaskContext(task=self.name, attempt=attempt, run_id=RunId(run_id), idempotency_key=key)
+        context = TaskContext(task=self.name, attempt=attempt, run_id=RunId(run_id), idempotency_key=key, pulse=pulse)
         interceptor = INTERCEPTOR.get()
         if interceptor is None:
             return await self._execute(payload, context)
@@ -182,3 +202,13 @@ class Task(Generic[Input, Output, Parameters, Returned]):
         call: Callable[..., Any] = self.function
         result = await call(*arguments) if self._is_async else await run_in_thread(call, *arguments)
         return self._signature.result.encode(result, self._result)
+
+
+def _check_context_is_second(function: Callable[..., Any], what: str) -> None:
+    """Alone it would be taken for the payload."""
+    if not inspect.isroutine(function):
+        return
+    parameters = list(inspect.signature(function).parameters.values())
+    if len(parameters) == 1 and parameters[0].annotation in (TaskContext, TaskContext.__name__):
+        example = f"`(payload, {parameters[0].name}: TaskContext)`"
+        raise DefinitionError(f"{what}: a TaskContext comes second, after the payload: {example}", where=what)

@@ -21,8 +21,10 @@ from aiki.task.thread import run_in_thread
 from aiki.types.duration import Duration, seconds
 from aiki.types.errors import DefinitionError, EventTimeout, RunEnded, TaskCancelled, TaskFailed, TaskTimedOut, WorkerLost
 from aiki.types.identifiers import RunId
+from aiki.types.limits import LEAST_LIMIT, NO_LIMITS, Limits
 from aiki.types.messages import attempts_made
 from aiki.types.names import check_key, check_name
+from aiki.types.pulse import Pulse
 from aiki.types.retry import Retry
 from aiki.workflow.child import ChildHandle
 from aiki.workflow.logger import RunLogger
@@ -151,7 +153,7 @@ class Context:
         """Send an event to another run, durably and once. Raises `TaskFailed` when there is no such run, or it has ended."""
         data = event.encode(payload)
 
-        async def body(key: str, attempt: int) -> bytes:
+        async def body(key: str, attempt: int, pulse: Pulse | None) -> bytes:
             await self._client.run(run_id, "?", "?").send(event, payload, idempotency_key=key)
             return b"null"
 
@@ -161,7 +163,7 @@ class Context:
     async def cancel(self, run_id: str, reason: str = "") -> None:
         """Cancel another run, durably. One that has ended stays as it is; `TaskFailed` when there is none."""
 
-        async def body(key: str, attempt: int) -> bytes:
+        async def body(key: str, attempt: int, pulse: Pulse | None) -> bytes:
             with contextlib.suppress(RunEnded):
                 await self._client.run(run_id, "?", "?").cancel(reason)
             return b"null"
@@ -190,18 +192,38 @@ class Context:
 
     @overload
     async def step(
-        self, name: str, function: Callable[[], Awaitable[Value]], *, retry: Retry | None = None, timeout: Duration | None = None
+        self,
+        name: str,
+        function: Callable[[], Awaitable[Value]],
+        *,
+        retry: Retry | None = None,
+        timeout: Duration | None = None,
+        deadline: Duration | None = None,
     ) -> Value: ...
     @overload
     async def step(
-        self, name: str, function: Callable[[], Value], *, retry: Retry | None = None, timeout: Duration | None = None
+        self,
+        name: str,
+        function: Callable[[], Value],
+        *,
+        retry: Retry | None = None,
+        timeout: Duration | None = None,
+        deadline: Duration | None = None,
     ) -> Value: ...
 
-    async def step(self, name: str, function: Callable[[], Any], *, retry: Retry | None = None, timeout: Duration | None = None) -> Any:
+    async def step(
+        self,
+        name: str,
+        function: Callable[[], Any],
+        *,
+        retry: Retry | None = None,
+        timeout: Duration | None = None,
+        deadline: Duration | None = None,
+    ) -> Any:
         """Run a function here, once, and record what it returns (JSON, or the type that its annotation declares).
 
         A plain function runs in a thread. Its result is what JSON makes of it, also the first time: without an annotation a tuple comes
-        back as a list. Calls with the same name are told apart by their order.
+        back as a list. Calls with the same name are told apart by their order. `timeout` bounds one attempt, `deadline` all of them.
         """
         check_name(name, "step")
         if not callable(function):
@@ -209,7 +231,7 @@ class Context:
         what = f"step {name!r}"
         schema = _ANY if getattr(function, "__name__", "<lambda>") == "<lambda>" else result_schema(function, what)
 
-        async def body(key: str, attempt: int) -> bytes:
+        async def body(key: str, attempt: int, pulse: Pulse | None) -> bytes:
             interceptor = INTERCEPTOR.get()
             return await (call() if interceptor is None else interceptor.step(name, self.run_id, call))
 
@@ -222,8 +244,9 @@ class Context:
                     value = await value
             return schema.encode(value, f"result of {what}")
 
-        limit = None if timeout is None else seconds(timeout, f"timeout of {what}", least=0.001)
-        data = await self.run_step(name, b"null", body=body, key=None, queue=None, retry=retry, timeout=limit)
+        limit = None if timeout is None else seconds(timeout, f"timeout of {what}", least=LEAST_LIMIT)
+        limits = Limits.of(what, deadline=deadline, start_timeout=None, heartbeat=None)
+        data = await self.run_step(name, b"null", body=body, key=None, queue=None, retry=retry, timeout=limit, limits=limits)
         return schema.decode(data, f"result of {what}")
 
     async def run_step(
@@ -231,11 +254,12 @@ class Context:
         name: str,
         payload: bytes,
         *,
-        body: Callable[[str, int], Awaitable[bytes]] | None,
+        body: Callable[[str, int, Pulse | None], Awaitable[bytes]] | None,
         key: str | None,
         queue: str | None,
         retry: Retry | None,
         timeout: float | None,
+        limits: Limits = NO_LIMITS,
     ) -> bytes:
         """Record a step; for `Task.run` and the like. Raises `TaskFailed` when it failed for good."""
         if retry is not None and not isinstance(retry, Retry):
@@ -243,7 +267,7 @@ class Context:
         if key is not None:
             check_key(key)
         machine = self._machine
-        options = StepOptions(queue, retry, timeout, key)
+        options = StepOptions(queue, retry, timeout, key, limits)
         content = content_hash(payload) if key is None else ""
         outcome = await machine.issue("task" if body is None else "local", name, payload, content, options, body)
         if outcome.error is None:
@@ -259,6 +283,7 @@ def _event_timeout(events: tuple[Event[Any], ...], limit: float | None) -> Event
 def _task_error(name: str, outcome: Outcome) -> TaskFailed:
     error = outcome.error
     kind = _FAILURES.get(error.code or "", TaskFailed) if error is not None else TaskFailed
-    attempts = attempts_made(outcome.failed) + 1
-    times = "" if attempts == 1 else f" after {attempts} attempts"
-    return kind(f"task {name!r} failed{times}: {error}", task=name, error=error, attempts=attempts)
+    attempts = attempts_made(outcome.failed) + outcome.begun
+    times = "" if attempts == 1 else f" after {attempts or 'no'} attempts"
+    limit = {} if error is None or kind is not TaskTimedOut else {"limit": error.limit or "timeout"}
+    return kind(f"task {name!r} failed{times}: {error}", task=name, error=error, attempts=attempts, **limit)

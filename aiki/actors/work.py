@@ -1,0 +1,165 @@
+"""One dispatch that a task worker has in hand: its body, its signs of life, and what comes of it."""
+
+import asyncio
+
+from aiki import telemetry
+from aiki.actors import report, topology
+from aiki.actors.attempts import AttemptLimits, Ended, lost, run_attempts, step_key
+from aiki.actors.beats import Beats, BeatWriter
+from aiki.actors.definitions import TaskDefinition
+from aiki.actors.host import Host
+from aiki.actors.pulse import BodyPulse
+from aiki.journal import PendingStep, decode_state
+from aiki.transport.port import Delivery
+from aiki.types.errors import TaskTimedOut
+from aiki.types.failure import ErrorInfo
+from aiki.types.messages import NOT_BEGUN, Dispatch, StepBegun, StepFailedOnce, StepResult
+from aiki.types.states import is_final
+
+__all__ = ["Work"]
+
+REST = topology.ACK_WAIT / 2
+"""Seconds between two writes of heartbeats of a task that has no limit for them."""
+
+
+class Work:
+    """`task` runs it. `withdrawn`: nobody waits for its outcome any more."""
+
+    task: asyncio.Task[None]
+
+    def __init__(self, host: Host, definition: TaskDefinition, beats: Beats, dispatch: Dispatch, delivery: Delivery) -> None:
+        self.dispatch = dispatch
+        self.delivery = delivery
+        self.withdrawn = False
+        self._host = host
+        self._definition = definition
+        self._beats = beats
+        self._writer: BeatWriter | None = None
+        self._pulse: BodyPulse | None = None
+
+    def withdraw(self) -> None:
+        """Tell the body that nobody waits for it; one that is declared so is cancelled."""
+        if self.withdrawn:
+            return
+        self.withdrawn = True
+        if self._pulse is not None:
+            self._pulse.cancel()
+            if self._definition.on_cancel == "raise":
+                self.task.cancel()
+
+    async def outcome(self) -> StepResult | StepFailedOnce | None:
+        """Run the body, unless that is of no use any more. None: the run does not wait for this dispatch."""
+        dispatch, host = self.dispatch, self._host
+        details, start_by = dispatch.details, dispatch.start_by
+        if self._is_doubtful():
+            step, said = await asyncio.gather(self._step(), self._beats.last(dispatch.run_id, dispatch.serial))
+            if step is None:
+                return None
+            details = details if said is None else said
+            start_by = step.start_by  # None once a worker has begun it
+        if start_by is not None and host.now() >= start_by:
+            return self._failed(ErrorInfo.of(TaskTimedOut("it was taken up later than its start_timeout allows", limit="start_timeout")))
+        retry = dispatch.retry if dispatch.retry is not None else self._definition.retry
+        if self.delivery.attempt > 1 and (error := lost(self._definition.name, retry)) is not None:
+            return self._failed(error)
+        if start_by is not None and not await self._say_begun(start_by):
+            return None
+        return None if self.withdrawn else await self._run(details)
+
+    def close(self, *, settled: bool) -> None:
+        """It is out of hand. Unless `settled`, another worker gets it, and its last heartbeat."""
+        if self._writer is not None:
+            if not settled:
+                self._writer.flush()
+            self._writer.close(settled=settled)
+
+    def _is_doubtful(self) -> bool:
+        """Whether another worker may have had this dispatch.
+
+        A server that dies may forget acknowledgements and counts: what is old, or older than the last reconnect, is asked about.
+        """
+        delivery = self.delivery
+        if delivery.attempt > 1 or delivery.timestamp < self._host.doubt_before:
+            return True
+        return self._host.now() - delivery.timestamp > topology.ACK_WAIT
+
+    async def _step(self) -> PendingStep | None:
+        """The step as its run has it; None when that does not wait for this dispatch.
+
+        A worker may die between the recording of an outcome and its acknowledgement: a recorded step must not run again.
+        """
+        dispatch = self.dispatch
+        stored = await self._host.store.read(dispatch.run_id)
+        if stored is None or is_final(stored.state):
+            return None
+        for step in decode_state(stored.value).pending:
+            if (step.address, step.ordinal, step.serial) == (dispatch.address, dispatch.ordinal, dispatch.serial):
+                return step
+        return None
+
+    async def _say_begun(self, start_by: float) -> bool:
+        """Tell the run, whose patience ends at `start_by`; False when that was over before it heard of us."""
+        dispatch, host = self.dispatch, self._host
+        begun = StepBegun(dispatch.address, dispatch.ordinal, dispatch.serial, host.worker_id, host.now())
+        await report.tell(host, dispatch, begun, "begun")
+        return host.now() < start_by or await self._step() is not None
+
+    async def _run(self, details: bytes | None) -> StepResult | StepFailedOnce | None:
+        dispatch, definition, host = self.dispatch, self._definition, self._host
+        heartbeat = dispatch.heartbeat if dispatch.heartbeat is not None else definition.heartbeat
+        every = REST if heartbeat is None else heartbeat / 2
+        writer = self._writer = BeatWriter(self._beats, dispatch.run_id, dispatch.serial, every)
+        pulse = self._pulse = BodyPulse(details, on_details=writer.put)
+        key = step_key(dispatch.run_id, dispatch.address, dispatch.ordinal, dispatch.key)
+
+        async def body(attempt: int) -> bytes:
+            return await definition.execute(dispatch.payload, run_id=dispatch.run_id, attempt=attempt, key=key, pulse=pulse)
+
+        with telemetry.task_span(definition.name, dispatch.run_id, dispatch.attempt, self.delivery.headers) as span:
+            try:
+                ended = await run_attempts(
+                    body,
+                    clock=host.clock,
+                    worker=host.worker_id,
+                    first=dispatch.attempt,
+                    first_began_at=dispatch.first_began_at,
+                    retry=dispatch.retry if dispatch.retry is not None else definition.retry,
+                    limits=AttemptLimits(
+                        dispatch.timeout if dispatch.timeout is not None else definition.timeout, heartbeat, dispatch.deadline_at
+                    ),
+                    pulse=pulse,
+                    on_failure=writer.flush,
+                )
+            except asyncio.CancelledError:
+                current = asyncio.current_task()
+                if self.withdrawn and definition.on_cancel == "raise" and current is not None and current.uncancel() == 0:
+                    return None
+                raise
+            finally:
+                self._pulse = None
+            if ended.error is not None:
+                telemetry.fail(span, ended.error)
+        return self._message(ended, pulse.details)
+
+    def _message(self, ended: Ended, details: bytes | None) -> StepResult | StepFailedOnce:
+        dispatch, host = self.dispatch, self._host
+        if ended.delay is not None:
+            return StepFailedOnce(dispatch.address, dispatch.ordinal, dispatch.serial, ended.failed, ended.delay, details)
+        return StepResult(
+            dispatch.address,
+            dispatch.ordinal,
+            dispatch.serial,
+            ended.value,
+            ended.error,
+            ended.started_at,
+            host.now(),
+            host.worker_id,
+            ended.failed,
+        )
+
+    def _failed(self, error: ErrorInfo) -> StepResult:
+        """The body is not run."""
+        dispatch, host = self.dispatch, self._host
+        now = host.now()
+        began = NOT_BEGUN if error.limit is not None else now
+        return StepResult(dispatch.address, dispatch.ordinal, dispatch.serial, b"", error, began, now, host.worker_id)
