@@ -55,6 +55,8 @@ class Outbox:
             return
         while owed:
             answers = [(entry, self._publish(entry, state, pending, again)) for entry in owed]
+            if len(answers) > 1:  # each is looked at, also when one of them raises
+                await asyncio.gather(*(answer for _, answer in answers if answer is not None), return_exceptions=True)
             owed = []
             for entry, answer in answers:
                 try:

@@ -371,7 +371,7 @@ class RunMachine:
             else:
                 entries.append((index, entry))
         self.loop.advance(began)
-        self._steps.prepare(entries, optional_before)
+        self._steps.prepare(entries, optional_before, began)
         if self.state.paused is not None:
             paused = max(place for place, (_, entry) in enumerate(entries) if isinstance(entry, Paused))
             self._deferred, entries = entries[paused + 1 :], entries[: paused + 1]

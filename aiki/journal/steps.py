@@ -58,6 +58,7 @@ class Steps:
         self._optional = 0
         """How many of the unconsumed belong to earlier attempts of the workflow, which later code need not take up."""
         self._optional_before = 0
+        self._began = 0.0
         self._late: list[tuple[int, StepId]] = []
         self._new: list[Operation] = []
         self._local: list[Operation] = []
@@ -160,19 +161,30 @@ class Steps:
 
     # -- replay
 
-    def prepare(self, entries: Iterable[tuple[int, Entry]], optional_before: int) -> None:
-        """The journal that is about to be replayed. What stands before place `optional_before` need not be taken up."""
+    def prepare(self, entries: Iterable[tuple[int, Entry]], optional_before: int, began: float) -> None:
+        """The journal that is about to be replayed.
+
+        What stands before place `optional_before` need not be taken up, nor what was issued before this attempt `began`.
+        """
         self._optional_before = optional_before
+        self._began = began
         for index, entry in entries:
             if isinstance(entry, RecordedStep):
                 self._unconsumed[entry.address, entry.ordinal] = (index, entry)
-                self._optional += index < optional_before
+                self._optional += self._is_optional(index, entry)
         # Steps are resolved at their place in the journal, not when they are issued, unless that place has passed.
         self._late.clear()
 
+    def _is_optional(self, index: int, entry: RecordedStep) -> bool:
+        """An earlier attempt of the workflow has issued it."""
+        return index < self._optional_before or (self._optional_before > 0 and entry.issued_at <= self._began)
+
     def recorded(self, index: int, entry: RecordedStep) -> None:
         """A record of this very moment joins the others."""
-        self._unconsumed[entry.address, entry.ordinal] = (index, entry)
+        id = (entry.address, entry.ordinal)
+        if id not in self._unconsumed:
+            self._optional += self._is_optional(index, entry)
+        self._unconsumed[id] = (index, entry)
 
     def resolve(self, id: StepId) -> None:
         """The journal has come to this step: its outcome goes to the code, if that has issued it."""
@@ -188,7 +200,7 @@ class Steps:
 
     def _consume(self, id: StepId) -> None:
         index, entry = self._unconsumed.pop(id)
-        self._optional -= index < self._optional_before
+        self._optional -= self._is_optional(index, entry)
         self._operations[id].resolve(Outcome(entry.value, entry.error, entry.failed, entry.started_at != NOT_BEGUN))
         if entry.address[len(entry.name)] == ":":
             del self._operations[id]

@@ -843,3 +843,18 @@ def test_the_state_keeps_its_value_in_bytes() -> None:
     rig = Rig(two_steps, retry=AGAIN)
     rig.turn(rig.failed_once("a", 60))
     assert encode_state(decode_state(rig.value)) == rig.value
+
+
+def test_a_step_of_an_earlier_attempt_may_end_during_a_later_one_that_does_not_call_it() -> None:
+    attempts: list[int] = []
+
+    async def code(run: Steps) -> Any:
+        if run.machine.state.attempt == 1:
+            await asyncio.gather(run.call("boom"), run.call("old"))
+        attempts.append(run.machine.state.attempt)
+        return [await run.call("wait"), await run.call("new")]
+
+    rig = Rig(code, retry=AGAIN)
+    rig.answer("boom", error="no", after=1).turn(after=11)
+    rig.answer("old", "late", after=1).answer("wait", 1).reload()
+    assert rig.answer("new", 2).output == [1, 2]
