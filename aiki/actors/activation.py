@@ -64,6 +64,8 @@ class ActivationHost(Protocol):
     watchdog: Watchdog
     worker_id: str
     subject: str
+    commits: asyncio.Semaphore
+    """Bounds the commits that are on their way, when thousands of runs go on at one instant."""
     retention: float | None
     """Seconds for which a run is kept after its end; None: for ever."""
     always_replay: bool
@@ -73,6 +75,8 @@ class ActivationHost(Protocol):
     def next_operation(self) -> str: ...
     def turn_began(self, activation: "Activation") -> None: ...
     def turn_ended(self, activation: "Activation") -> None: ...
+    def wait_began(self, activation: "Activation") -> None: ...
+    def wait_ended(self, activation: "Activation") -> None: ...
     async def run_ended(self, state: RunState, *, again: bool = False) -> None: ...
 
 
@@ -91,6 +95,8 @@ class Activation:
         self._sent: set[int] = set()
         self._inherited = False
         self._doubtful = redelivered
+        self._unproven = False
+        """Messages are held that no commit and no reading has shown to be judged rightly: none may be settled yet."""
         self._local = LocalSteps(run_id, host.worker_id, host, lambda message: self.deliver(LocalEnvelope(message)))
         self._driver: asyncio.Task[None] | None = None
         self._signal: asyncio.Future[None] | None = None
@@ -187,7 +193,9 @@ class Activation:
             now = self._host.now()
             self._apply(machine, now, failure)
             if overtaken and not machine.dirty:
-                raise _Overtaken
+                if not machine.rung:
+                    raise _Overtaken
+                machine.dirty = True
             try:
                 with telemetry.turn_span(self.definition.name, self.run_id, len(self._batch), machine.state.trace):
                     await self._write_and_send(machine, now)
@@ -224,6 +232,7 @@ class Activation:
     def _take_back(self) -> None:
         self._batch[:0] = self._held
         self._held.clear()
+        self._unproven = False
 
     def _apply(self, machine: RunMachine, now: float, failure: PayloadTooLarge | None) -> None:
         watchdog = self._host.watchdog
@@ -244,10 +253,23 @@ class Activation:
         due = machine.deadline()
         if due is not None and not ready and not self._local and due - now > NEAR:
             machine.arm()
+        near = due is not None and due - now <= NEAR
+        if machine.rung and not near:
+            machine.dirty = True  # its message is about to be settled
         if machine.dirty:
-            await self._commit(machine, now)
-        elif not self._stored.current and (ready or any(envelope.durable for envelope in self._batch)):
+            async with self._host.commits:
+                await self._commit(machine, now)
+            self._unproven = False
+        elif self._stored.current:
+            self._unproven = False
+        elif ready or (not near and self._unproven):
             await self._stored.verify()
+            self._unproven = False
+        elif any(envelope.durable for envelope in self._batch):
+            if near:
+                self._unproven = True  # nothing is settled before the commit that is near
+            else:
+                await self._stored.verify()
         for envelope in self._batch:
             if envelope.durable:
                 self._held.append(envelope)
@@ -267,10 +289,15 @@ class Activation:
             timers.append(loop.call_later(max(0.0, due - self._host.now()), _set, signal))
         if self._stored.revision == 0:
             timers.append(loop.call_later(VISIBLE_AFTER, self._make_visible, signal))
+        idle = not self._local
+        if idle:
+            self._host.wait_began(self)
         try:
             await signal
         finally:
             self._signal = None
+            if idle:
+                self._host.wait_ended(self)
             for timer in timers:
                 timer.cancel()
 
@@ -334,12 +361,13 @@ class Activation:
 
     async def _load_again(self, machine: RunMachine) -> RunMachine:
         """What another host would make of the state as we hold it. Local steps that run here go on: their outcomes fit either machine."""
-        issued, dirty, between_attempts = machine.issued, machine.dirty, machine.state.retry_at is not None
+        issued, dirty, rung, between_attempts = machine.issued, machine.dirty, machine.rung, machine.state.retry_at is not None
         state = decode_state(encode_state(machine.snapshot(self._host.now())))
         journal = await self._stored.journal(state)
         self._drop_machine()
         machine = self._begin(state, journal)
         machine.dirty |= dirty
+        machine.rung = rung
         if not between_attempts and machine.issued != issued:
             machine.fail(_says_otherwise(issued, machine.issued), self._host.now())
         return machine
@@ -366,7 +394,7 @@ class Activation:
         if self._sent:
             state.outbox = [entry for entry in state.outbox if entry.serial not in self._sent]
         await self._stored.commit(state)
-        machine.dirty = False
+        machine.dirty = machine.rung = False
         self._sent.clear()
 
     def _drop_machine(self) -> None:
@@ -382,7 +410,7 @@ class Activation:
         That one may be here more than once, redelivered or by way of the mailbox, and to settle any copy could take it away: all copies are
         kept.
         """
-        if len(self._held) < 2:
+        if len(self._held) < 2 or self._unproven:
             return
         anchor = _identity(self._held[0].message)
         kept = []
@@ -398,6 +426,7 @@ class Activation:
             envelope.refuse(delay)
         self._held.clear()
         self._batch.clear()
+        self._unproven = False
 
     def _settle_all(self) -> None:
         self._held.extend(self._batch)

@@ -14,7 +14,10 @@ from aiki.types.errors import Conflict, OutcomeUnknown
 from aiki.types.messages import Dispatch, Wake, attempts_made, encode
 from aiki.types.subjects import Subjects
 
-__all__ = ["DEFAULT_QUEUE", "Outbox"]
+__all__ = ["DEFAULT_QUEUE", "EARLY", "Outbox"]
+
+EARLY = 0.3
+"""Seconds by which alarms are set ahead of their instants: the server fires dense schedules up to so much late. The host waits for the rest."""
 
 DEFAULT_QUEUE = "default"
 PAUSE = 0.05
@@ -54,7 +57,7 @@ class Outbox:
         if isinstance(entry, OutAlarm):
             return self._transport.schedule(
                 f"{self._subjects.timer_prefix}{state.run_id}.{entry.serial}",
-                entry.due,
+                entry.due - EARLY,
                 f"{self._subjects.run_mail(state.workflow, state.version)}{state.run_id}",
                 encode(Wake(entry.serial, entry.due)),
                 message_id=f"{state.run_id}/{entry.serial}",

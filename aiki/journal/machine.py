@@ -61,6 +61,8 @@ class RunMachine:
         self.replaying = False
         self.restart = False
         """The code is to begin anew: commit, and make a new machine from the state."""
+        self.rung = False
+        """An alarm has come ahead of its instant. It is struck out of the state by the next commit: until then its message stands for it."""
         seed = int.from_bytes(blake2b(state.run_id.encode(), digest_size=6).digest(), "big")
         self.loop = DeterministicLoop.new(seed)
         self._program = program
@@ -279,9 +281,13 @@ class RunMachine:
         alarms = [alarm for alarm in self.state.alarms if alarm.serial != message.serial]
         if len(alarms) != len(self.state.alarms):
             self.state.alarms = alarms
-            self.dirty = True
-        # The alarm itself says that its instant has come, whatever this host's clock shows.
-        self.advance(max(now, message.due))
+            # It has come, so it was sent.
+            self.state.outbox = [entry for entry in self.state.outbox if entry.serial != message.serial]
+            if message.due > now:
+                self.rung = True
+            else:
+                self.dirty = True
+        self.advance(now)
 
     def _settle(self, now: float) -> None:
         """The loop is drained: take up what the code has issued, and see whether it has ended."""

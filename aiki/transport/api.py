@@ -43,6 +43,8 @@ class StreamAnswer(Problem):
     config: dict[str, Any] = {}
     state: _StreamState = msgspec.field(default_factory=_StreamState)
     total: int = 0
+    ts: str = ""
+    """The server's time."""
 
 
 class ConsumerAnswer(Problem):

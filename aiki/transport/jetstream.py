@@ -245,6 +245,11 @@ class JetStreamTransport:
         config = await self._catalogue.config(name)
         return None if config is None else stream_spec(config)
 
+    async def server_time(self, stream: str) -> float:
+        self._check_open()
+        answer = await self._api.demand(f"STREAM.INFO.{stream}", None, StreamAnswer, stream)
+        return parse_instant(answer.ts)
+
     # The connection.
 
     def server(self) -> ServerInfo:

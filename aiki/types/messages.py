@@ -108,7 +108,7 @@ class StepFailedOnce(_Wire, frozen=True, tag="failed"):
 
 
 class Wake(_Wire, frozen=True, tag="wake"):
-    """An alarm that the run has set for itself, and that is never early: its instant `due` has come."""
+    """An alarm that the run has set for itself. It comes a little before its instant `due`, so that the run is ready then."""
 
     serial: int
     due: float

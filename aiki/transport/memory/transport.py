@@ -191,6 +191,13 @@ class MemoryTransport:
         found = await self._call(lambda: self._server.streams.get(name))
         return None if found is None else found.spec
 
+    async def server_time(self, stream: str) -> float:
+        def read() -> float:
+            self._server.stream(stream)
+            return self._server.now()
+
+        return await self._call(read)
+
     # The connection.
 
     def server(self) -> ServerInfo:

@@ -10,6 +10,7 @@ from typing import Any, Literal, Self, TypeVar
 
 from aiki import telemetry
 from aiki.actors import history, roster
+from aiki.actors.server_clock import ServerClock
 from aiki.client.ends import Ends
 from aiki.client.handle import UNKNOWN, RunHandle
 from aiki.client.schedule_views import ScheduleView
@@ -45,15 +46,25 @@ class Client:
     """A connection to Aiki in one region. Make it with `connect`; `async with` closes it.
 
     `looks_again`: whether a run that is waited for is read from time to time though nothing was announced. Announcements are not durable;
-    on a transport that loses none this may be False.
+    on a transport that loses none this may be False. `clock`: this machine's. Instants are told by the server's clock, which is read from
+    time to time; not when `reads_server_clock` is False, for tests in which both are the same.
     """
 
-    def __init__(self, transport: Transport, *, region: str = "default", clock: Clock | None = None, looks_again: bool = True) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        *,
+        region: str = "default",
+        clock: Clock | None = None,
+        looks_again: bool = True,
+        reads_server_clock: bool = True,
+    ) -> None:
         self.looks_again = looks_again
-        self.clock = clock or SystemClock()
         self.transport = transport
         self.region = region
         self.subjects = Subjects(region)
+        self.reads_server_clock = reads_server_clock
+        self.clock = self.server_clock(clock or SystemClock())
         self.store = RunStore(transport, self.subjects)
         self.ends = Ends(transport, self.subjects)
 
@@ -72,6 +83,16 @@ class Client:
         Subjects(subject_region)
         transport = await JetStreamTransport.connect(url or os.environ.get("AIKI_URL", DEFAULT_URL), timeout=timeout, **options)
         return cls(transport, region=subject_region)
+
+    def server_clock(self, clock: Clock) -> Clock:
+        """The server's clock, told by a machine's."""
+        return ServerClock(self.transport, self.subjects.mail_stream, clock) if self.reads_server_clock else clock
+
+    async def now(self) -> float:
+        """The instant now by the server's clock."""
+        if isinstance(self.clock, ServerClock):
+            await self.clock.fresh()
+        return self.clock.now()
 
     async def close(self) -> None:
         """End the connection."""
@@ -125,7 +146,7 @@ class Client:
         await self.ends.listen()
         with telemetry.client_span("enqueue", workflow, run_id):
             trace = telemetry.carry()
-            now = self.clock.now()
+            now = await self.now()
             due = trigger.due(now) if trigger is not None else now
             start = Start(
                 run_id,
@@ -263,7 +284,7 @@ class Client:
                 read = (self.transport.last(self.subjects.mail_stream, waiting[run_id]) for run_id in some)
                 for message in await asyncio.gather(*read):
                     if message is not None and isinstance(start := decode_mail(message.data), Start):
-                        yield queued_status(start, self.clock.now())
+                        yield queued_status(start, await self.now())
         for some in _batches(sorted(ids, reverse=True)):
             for stored in await asyncio.gather(*(self.store.read(run_id) for run_id in some)):
                 if stored is not None and (state is None or stored.state == state):

@@ -140,7 +140,7 @@ class RunHandle(Generic[Output]):
             return run_status(found[0])
         start = await self._client.waiting_start(self.workflow, self.version, self.id)
         if start is not None:
-            return queued_status(start, self._client.clock.now())
+            return queued_status(start, await self._client.now())
         if (found := await self._client.load(self.id)) is None:
             raise self._missing()
         return run_status(found[0])
@@ -164,7 +164,7 @@ class RunHandle(Generic[Output]):
         if found is None:
             start = await self._client.waiting_start(self.workflow, self.version, self.id)
             if start is not None:
-                return queued_view(start, self._client.clock.now())
+                return queued_view(start, await self._client.now())
             if (found := await self._client.load(self.id)) is None:
                 raise self._missing()
         state, revision = found

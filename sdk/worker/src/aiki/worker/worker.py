@@ -8,7 +8,6 @@ import platform
 import secrets
 import signal
 import socket
-import time
 from types import TracebackType
 from typing import Self
 
@@ -62,7 +61,7 @@ class Worker:
             client.transport,
             client.subjects,
             worker_id=self.id,
-            clock=clock,
+            clock=client.clock if clock is None else client.server_clock(clock),
             cache_size=_at_least(0, cached_runs, "cached_runs"),
             max_turns=self._max_runs,
             retention=None if retention is None else seconds(retention, "retention", least=1.0),
@@ -92,7 +91,7 @@ class Worker:
             await self.stop(0.0)
             raise
         if self._reports:
-            self._reporter = asyncio.create_task(self._report(time.time()))
+            self._reporter = asyncio.create_task(self._report(self._host.now()))
         _log.info(
             "worker %s serves %d workflows and %d tasks of queue %r",
             self.id,
@@ -155,7 +154,7 @@ class Worker:
                 queue=self.queue,
                 host=socket.gethostname(),
                 started_at=started_at,
-                reported_at=time.time(),
+                reported_at=self._host.now(),
                 workflows=tuple(self.registry.workflows),
                 tasks=tuple(self.registry.tasks),
                 max_runs=self._max_runs,
