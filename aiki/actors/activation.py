@@ -33,7 +33,7 @@ from aiki.types.states import is_final
 
 __all__ = ["Activation", "ActivationHost"]
 
-NEAR = 1.0
+NEAR = 2.5
 """Seconds: a timer that is due sooner is waited for in the turn, exactly and without a durable alarm."""
 
 VISIBLE_AFTER = 0.25

@@ -16,7 +16,7 @@ from aiki.types.subjects import Subjects
 
 __all__ = ["DEFAULT_QUEUE", "EARLY", "Outbox"]
 
-EARLY = 0.3
+EARLY = 2.0
 """Seconds by which alarms are set ahead of their instants: the server fires dense schedules up to so much late. The host waits for the rest."""
 
 DEFAULT_QUEUE = "default"

@@ -18,6 +18,7 @@ from aiki.types.duration import Duration, seconds
 from aiki.types.errors import AikiError, DefinitionError
 from aiki.types.identifiers import WorkerId
 from aiki.types.names import check_name
+from aiki.worker.garbage import calm_down
 from aiki.worker.registry import Registry
 
 __all__ = ["Worker"]
@@ -80,6 +81,7 @@ class Worker:
             raise DefinitionError(f"worker {self.id!r} has nothing to serve: worker.registry.add(…) first", where="worker")
         self._state = "started"
         self.registry.close()
+        calm_down()
         try:
             await self._host.start(list(self.registry.workflows.values()))
             slots = asyncio.Semaphore(self._max_tasks)
