@@ -34,7 +34,7 @@ from aiki.types.states import is_final
 __all__ = ["Activation", "ActivationHost"]
 
 NEAR = 2.5
-"""Seconds: a timer that is due sooner is waited for in the turn, exactly and without a durable alarm."""
+"""Seconds: a timer that is due sooner is waited for in the turn, exactly and without a durable alarm. More than alarms come early by."""
 
 VISIBLE_AFTER = 0.25
 """Seconds after which a run whose first step is still at work is written, so that it can be seen."""

@@ -17,7 +17,11 @@ from aiki.types.subjects import Subjects
 __all__ = ["DEFAULT_QUEUE", "EARLY", "Outbox"]
 
 EARLY = 2.0
-"""Seconds by which alarms are set ahead of their instants: the server fires dense schedules up to so much late. The host waits for the rest."""
+"""Seconds by which alarms are set ahead of their instants, for the host to wait for the rest.
+
+The server fires dense schedules up to 0.25 s late, and a run that was evicted must be read and replayed before its instant, of which one
+worker does some ten thousand a second at best.
+"""
 
 DEFAULT_QUEUE = "default"
 PAUSE = 0.05

@@ -62,7 +62,7 @@ class RunMachine:
         self.restart = False
         """The code is to begin anew: commit, and make a new machine from the state."""
         self.rung = False
-        """An alarm has come ahead of its instant. It is struck out of the state by the next commit: until then its message stands for it."""
+        """An alarm has come ahead of its instant. The next commit strikes it out of the state: until then its message stands for it."""
         seed = int.from_bytes(blake2b(state.run_id.encode(), digest_size=6).digest(), "big")
         self.loop = DeterministicLoop.new(seed)
         self._program = program

@@ -53,6 +53,7 @@ class ConsumerAnswer(Problem):
     config: dict[str, Any] = {}
     num_pending: int = 0
     num_ack_pending: int = 0
+    num_waiting: int = 0
 
 
 class StoredMessage(msgspec.Struct):

@@ -201,6 +201,10 @@ class JetStreamTransport:
         self._check_open()
         return await self._catalogue.backlog(stream, durable)
 
+    async def pullers(self, stream: str, durable: str) -> int:
+        self._check_open()
+        return await self._catalogue.pullers(stream, durable)
+
     # Streams.
 
     async def last(self, stream: str, subject: str) -> Stored | None:

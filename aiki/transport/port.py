@@ -260,6 +260,9 @@ class Transport(Protocol):
     async def backlog(self, stream: str, durable: str) -> tuple[int, int]:
         """A consumer's (waiting, delivered but unsettled) messages."""
 
+    async def pullers(self, stream: str, durable: str) -> int:
+        """How many demands for messages wait at a consumer: 0 when nobody has room for one, or when there is no such consumer."""
+
     def server(self) -> ServerInfo:
         """The server this connection has reached last."""
 

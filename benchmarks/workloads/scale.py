@@ -23,7 +23,7 @@ BUSY = 0.2
 
 
 async def scale(engine: Engine, options: Options) -> Figures:
-    """Start sleeping runs; look at memory; SIGKILL the server and start it again; wait until all have woken, spread over `steps` seconds."""
+    """Start sleeping runs; look at memory; SIGKILL the server and start it again; wait until all have woken, over `steps` seconds."""
     if not isinstance(engine, RestartsServer):
         raise TypeError("this engine's server cannot be restarted")
     await warm_up(engine)

@@ -24,7 +24,7 @@ async def start_all(engine: Engine, workflow: Workflow, labels: Sequence[str], o
 
 
 async def start_due(engine: Engine, due: Mapping[str, int], options: Options) -> None:
-    """Start a sleeper per label, due at its instant (milliseconds since the epoch), at most `conc` starts at a time. Nobody waits for them."""
+    """Start a sleeper per label, due at its instant (in ms since the epoch), at most `conc` starts at a time. Nobody waits for them."""
     labels = iter(due.items())
 
     async def start() -> None:

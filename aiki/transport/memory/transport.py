@@ -170,6 +170,13 @@ class MemoryTransport:
     async def backlog(self, stream: str, durable: str) -> tuple[int, int]:
         return await self._call(lambda: self._server.consumer(stream, durable).backlog())
 
+    async def pullers(self, stream: str, durable: str) -> int:
+        def count() -> int:
+            found = self._server.stream(stream).consumers.get(durable)
+            return 0 if found is None else sum(puller.has_room() for puller in found.pullers)
+
+        return await self._call(count)
+
     # Streams.
 
     async def last(self, stream: str, subject: str) -> Stored | None:

@@ -162,6 +162,7 @@ class Worker:
                 max_runs=self._max_runs,
                 max_tasks=self._max_tasks,
                 python=platform.python_version(),
+                serves=tuple((task.queue or self.queue, task.name) for task in self.registry.tasks.values()),
             )
             try:
                 await roster.report(self._client.transport, self._client.subjects, info)
