@@ -54,8 +54,8 @@ class ServerClock:
             before = self._clock.now()
             try:
                 instant = await self._transport.server_time(self._stream)
-            except AikiError as error:
-                _log.debug("the server's clock cannot be read: %s", error)
+            except AikiError as failure:
+                _log.debug("the server's clock cannot be read: %s", failure)
                 return
             after = self._clock.now()
             if after >= before and (best is None or after - before < 2 * best[1]):
