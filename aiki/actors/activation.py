@@ -13,7 +13,9 @@ knows and reads again.
 
 import asyncio
 import logging
+import weakref
 from collections import deque
+from functools import partial
 from typing import Protocol
 
 from aiki import telemetry
@@ -35,6 +37,9 @@ __all__ = ["Activation", "ActivationHost"]
 
 NEAR = 2.5
 """Seconds: a timer that is due sooner is waited for in the turn, exactly and without a durable alarm. More than alarms come early by."""
+
+LEAST_WAIT = 1e-5
+"""Seconds. Clocks are floats, so an instant may be a rounding error away that a timer is too coarse for: it would fire, again and again."""
 
 VISIBLE_AFTER = 0.25
 """Seconds after which a run whose first step is still at work is written, so that it can be seen."""
@@ -97,7 +102,7 @@ class Activation:
         self._doubtful = redelivered
         self._unproven = False
         """Messages are held that no commit and no reading has shown to be judged rightly: none may be settled yet."""
-        self._local = LocalSteps(run_id, host.worker_id, host, lambda message: self.deliver(LocalEnvelope(message)))
+        self._local = LocalSteps(run_id, host.worker_id, host, partial(_report, weakref.ref(self)))
         self._driver: asyncio.Task[None] | None = None
         self._signal: asyncio.Future[None] | None = None
         self._failures = 0
@@ -286,7 +291,7 @@ class Activation:
         signal = self._signal = loop.create_future()
         timers = []
         if due is not None:
-            timers.append(loop.call_later(max(0.0, due - self._host.now()), _set, signal))
+            timers.append(loop.call_later(max(LEAST_WAIT, due - self._host.now()), _set, signal))
         if self._stored.revision == 0:
             timers.append(loop.call_later(VISIBLE_AFTER, self._make_visible, signal))
         idle = not self._local
@@ -465,6 +470,12 @@ class Activation:
         return id in self._local or any(
             isinstance(each, StepResult | StepFailedOnce) and (each.address, each.ordinal) == id for each in messages
         )
+
+
+def _report(activation: "weakref.ref[Activation]", message: Mail) -> None:
+    """A local step has come to something. While it runs, the host holds its activation: the reference is weak so that there is no cycle."""
+    if (alive := activation()) is not None:
+        alive.deliver(LocalEnvelope(message))
 
 
 def _identity(message: Mail) -> tuple[object, ...] | None:

@@ -41,8 +41,8 @@ _log = logging.getLogger("aiki.actors")
 class Host:
     """One process's runs of one region.
 
-    `clock`: what `now` goes by (default: the server's, as `ServerClock` reads it). `retention`: seconds for which a run is kept after its end
-    (None: for ever). `always_replay` is for tests: see `ActivationHost`.
+    `clock`: what `now` goes by (default: the server's, as `ServerClock` reads it). `retention`: seconds for which a run is kept after its
+    end (None: for ever). `always_replay` is for tests: see `ActivationHost`.
     """
 
     def __init__(

@@ -38,7 +38,7 @@ WORKLOADS = {
     "W3": Workload("fan-out", fan_out, runs=1, steps=200, logs_steps=True),
     "W4": Workload("sleepers", sleepers, runs=2000, steps=5, logs_steps=True),
     "W5": Workload("crash", crash, runs=50, steps=20, logs_steps=True),
-    "W7": Workload("scale", scale, runs=200_000, steps=60, logs_steps=True),
+    "W7": Workload("scale", scale, runs=200_000, steps=120, logs_steps=True),
 }
 
 
