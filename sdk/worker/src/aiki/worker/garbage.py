@@ -8,7 +8,7 @@ import gc
 
 __all__ = ["calm_down"]
 
-THRESHOLDS = (10_000, 10, 5)
+THRESHOLDS = (10_000, 20, 50)
 
 
 def calm_down() -> None:
