@@ -15,7 +15,7 @@ __all__ = ["scale"]
 
 STARTS_S = 4000
 """Starts a second that are reckoned with: all must sleep before the first is due."""
-SLACK_S = 25.0
+SLACK_S = 12.0
 PATIENCE_S = 300.0
 IDLE_S = 3.0
 BUSY = 0.2
