@@ -27,6 +27,8 @@ class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
     max_runs: int
     max_tasks: int
     python: str = ""
+    serves: tuple[tuple[str, str], ...] = ()
+    """(queue, task): a task may have a queue of its own."""
 
 
 _decode = msgspec.json.Decoder(WorkerInfo).decode

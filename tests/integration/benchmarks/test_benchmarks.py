@@ -42,6 +42,18 @@ def test_crash(mode: str) -> None:
     assert (line["recorded_more_than_once"], line["never_finished"], line["lost"]) == (0, 0, 0)
 
 
+def test_sleepers() -> None:
+    line = figures("W4", "--sleepers", "20", "--steps", "1")
+    assert line.keys() >= HEAD - {"steps"} | {"late_p50_ms", "late_p99_ms", "late_max_ms", "pss_mb", "idle_pss_mb"}
+    assert (line["woke"], line["lost"], line["started_too_late"]) == (20, 0, 0)
+
+
+def test_scale() -> None:
+    line = figures("W7", "--runs", "50", "--steps", "1")
+    assert line.keys() >= {"server_bytes_per_run", "worker_bytes_per_run", "server_restarted_bytes_per_run", "restart_s"}
+    assert (line["woke"], line["lost"], line["woke_more_than_once"]) == (50, 0, 0)
+
+
 def test_an_unknown_workload_is_refused_with_the_ones_there_are() -> None:
     done = benchmark("W9")
     assert done.returncode == 2

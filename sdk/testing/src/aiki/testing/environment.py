@@ -96,7 +96,8 @@ class TestEnvironment:
         ownership = Ownership()
         ownership.begin()
         self._ownership = ownership
-        self._client = Client(await self._connect("client"), clock=self._clock, looks_again=self._time is None)
+        real = self._time is None
+        self._client = Client(await self._connect("client"), clock=self._clock, looks_again=real, reads_server_clock=real)
         await init(self._client.transport)
 
     async def _end(self) -> None:

@@ -8,7 +8,6 @@ import platform
 import secrets
 import signal
 import socket
-import time
 from types import TracebackType
 from typing import Self
 
@@ -19,6 +18,7 @@ from aiki.types.duration import Duration, seconds
 from aiki.types.errors import AikiError, DefinitionError
 from aiki.types.identifiers import WorkerId
 from aiki.types.names import check_name
+from aiki.worker.garbage import calm_down
 from aiki.worker.registry import Registry
 
 __all__ = ["Worker"]
@@ -62,7 +62,7 @@ class Worker:
             client.transport,
             client.subjects,
             worker_id=self.id,
-            clock=clock,
+            clock=client.clock if clock is None else client.server_clock(clock),
             cache_size=_at_least(0, cached_runs, "cached_runs"),
             max_turns=self._max_runs,
             retention=None if retention is None else seconds(retention, "retention", least=1.0),
@@ -82,6 +82,7 @@ class Worker:
             raise DefinitionError(f"worker {self.id!r} has nothing to serve: worker.registry.add(…) first", where="worker")
         self._state = "started"
         self.registry.close()
+        calm_down()
         try:
             await self._host.start(list(self.registry.workflows.values()))
             slots = asyncio.Semaphore(self._max_tasks)
@@ -93,7 +94,7 @@ class Worker:
             await self.stop(0.0)
             raise
         if self._reports:
-            self._reporter = asyncio.create_task(self._report(time.time()))
+            self._reporter = asyncio.create_task(self._report(self._host.now()))
         _log.info(
             "worker %s serves %d workflows and %d tasks of queue %r",
             self.id,
@@ -156,12 +157,13 @@ class Worker:
                 queue=self.queue,
                 host=socket.gethostname(),
                 started_at=started_at,
-                reported_at=time.time(),
+                reported_at=self._host.now(),
                 workflows=tuple(self.registry.workflows),
                 tasks=tuple(self.registry.tasks),
                 max_runs=self._max_runs,
                 max_tasks=self._max_tasks,
                 python=platform.python_version(),
+                serves=tuple((task.queue or self.queue, task.name) for task in self.registry.tasks.values()),
             )
             try:
                 await roster.report(self._client.transport, self._client.subjects, info)
