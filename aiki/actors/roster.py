@@ -27,6 +27,7 @@ class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
     max_runs: int
     max_tasks: int
     python: str = ""
+    actors: tuple[str, ...] = ()
 
 
 _decode = msgspec.json.Decoder(WorkerInfo).decode

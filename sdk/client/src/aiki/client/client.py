@@ -17,6 +17,7 @@ from aiki.client.schedules import ScheduleHandle, Schedules
 from aiki.client.served import find_served
 from aiki.client.views import RunStatus, queued_status, run_status
 from aiki.clock import Clock, SystemClock
+from aiki.entities import Caller
 from aiki.journal import Entry, RunState, decode_state
 from aiki.kv import RunStore
 from aiki.schema import Schema, payload_hash
@@ -56,6 +57,8 @@ class Client:
         self.subjects = Subjects(region)
         self.store = RunStore(transport, self.subjects)
         self.ends = Ends(transport, self.subjects)
+        self.caller = Caller(transport, self.subjects, self.clock)
+        """Asks and tells actors."""
 
     @classmethod
     async def connect(cls, url: str | None = None, *, region: str | None = None, timeout: float = 5.0, **options: Any) -> Self:

@@ -1,9 +1,17 @@
 """Everything that users write with: `from aiki.sdk import task, workflow, Client, Worker`."""
 
+from aiki.actor import Actor, ActorContext, ActorRef, ActorView, actor, handler
 from aiki.client import Client, RunHandle, RunStatus, RunView, ScheduleHandle, ScheduleView
 from aiki.schedules import Schedule
 from aiki.task import Retry, RetryAfter, Task, TaskContext, task
 from aiki.types.errors import (
+    ActorDeadlock,
+    ActorError,
+    ActorFailed,
+    ActorHeld,
+    ActorNotFound,
+    ActorStopped,
+    ActorTimeout,
     AikiError,
     BackfillTooLarge,
     DefinitionError,
@@ -20,6 +28,7 @@ from aiki.types.errors import (
     ScheduleNotFound,
     TaskFailed,
     TaskTimedOut,
+    UnknownHandler,
     UnknownWorkflow,
     WorkerLost,
     WorkflowCancelled,
@@ -34,6 +43,17 @@ from aiki.worker import Worker
 from aiki.workflow import Context, Workflow, workflow
 
 __all__ = [
+    "Actor",
+    "ActorContext",
+    "ActorDeadlock",
+    "ActorError",
+    "ActorFailed",
+    "ActorHeld",
+    "ActorNotFound",
+    "ActorRef",
+    "ActorStopped",
+    "ActorTimeout",
+    "ActorView",
     "AikiError",
     "BackfillTooLarge",
     "Client",
@@ -67,6 +87,7 @@ __all__ = [
     "TaskId",
     "TaskTimedOut",
     "Trigger",
+    "UnknownHandler",
     "UnknownWorkflow",
     "Worker",
     "WorkerId",
@@ -76,6 +97,8 @@ __all__ = [
     "WorkflowFailed",
     "WorkflowStuck",
     "WorkflowTimedOut",
+    "actor",
+    "handler",
     "task",
     "workflow",
 ]
