@@ -46,6 +46,7 @@ class Process:
                 clock=self.fleet.clock,
                 cached_runs=self.fleet.cached_runs,
                 always_replay=self.fleet.always_replay,
+                **self.fleet.options,
             )
             for definition in self.fleet.definitions:
                 worker.registry.add(definition)
@@ -72,13 +73,15 @@ class Fleet:
         self,
         clock: VirtualClock,
         seed: int,
-        definitions: list[Workflow[Any, Any] | Task[Any, Any, ..., Any]],
+        definitions: list[Workflow[Any, Any] | Task[Any, Any, ..., Any] | type[Any]],
         *,
         faults: Faults,
         workers: int,
         cached_runs: int = 5000,
         always_replay: bool = False,
+        **options: Any,
     ) -> None:
+        self.options = options
         self.clock = clock
         self.chance = random.Random(seed)
         self.definitions = definitions
