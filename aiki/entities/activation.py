@@ -61,6 +61,7 @@ class Activation:
         "_lock",
         "_one_by_one",
         "_settled",
+        "_takes_over",
         "_turn_task",
         "asking",
         "current",
@@ -91,7 +92,7 @@ class Activation:
         self._host = host
         self._judge = Judge(self, host)
         self._settled: list[tuple[Envelope, Answer | float]] = []
-        self._one_by_one = False
+        self._one_by_one = self._takes_over = False
         self._lock = asyncio.Lock()
         self._turn_task: asyncio.Task[None] | None = None
 
@@ -210,7 +211,7 @@ class Activation:
         self._settled.clear()
 
     async def _load(self) -> bool:
-        """Read the state; False when there is nothing left to do, since another host has the actor and has seen to it."""
+        """Read the state; False when another host has the actor and was asked to see to what is here; what is left comes next."""
         host = self._host
         stored = (await surely(lambda: host.store.read(self.key))).answer
         if stored is None:
@@ -218,8 +219,10 @@ class Activation:
             return True
         state = decode_entity(stored.value)
         owner = state.host
-        if owner and owner != host.subject and not all(envelope.call.forwarded for envelope in self.inbox) and await self._forward(owner):
-            return False
+        if owner and owner != host.subject and not self._takes_over and any(not envelope.call.forwarded for envelope in self.inbox):
+            self._takes_over = not await self._forward(owner)
+            return False  # time has passed: what was read counts for nothing any more
+        self._takes_over = False
         self.state, self.revision = state, stored.revision
         if state.outbox:
             await self._send_owed(state)
@@ -234,7 +237,6 @@ class Activation:
             if not await self._host.forward(envelope, owner):
                 self.inbox.appendleft(envelope)
                 self.current = None
-                # Time has passed: what was read may be outdated, which the compare-and-set or the reading again will show.
                 return False
             self.current = None
         return True
