@@ -130,7 +130,7 @@ class Caller:
             message = await self._transport.request(host, encode(call), timeout=PATIENCE, pending=_is_working)
             if len(message.data) > 8:
                 return decode_answer(message.data), call
-            sent = False  # absent
+            # Absent: it may have been forwarded, or a turn with it may have been broken off.
         except NoResponders:
             sent = False
         except (RequestTimeout, OutcomeUnknown):

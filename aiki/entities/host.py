@@ -112,9 +112,13 @@ class EntityHost:
         call = replace(envelope.call, forwarded=True, paths=envelope.paths, reply="")
         try:
             message = await self.transport.request(owner, encode(call), timeout=FORWARD_PATIENCE, pending=pending)
-        except (NoResponders, RequestTimeout, OutcomeUnknown):
+        except NoResponders:
+            return False
+        except (RequestTimeout, OutcomeUnknown):
+            envelope.call = replace(envelope.call, again=True)
             return False
         if message.data == ABSENT:
+            envelope.call = replace(envelope.call, again=True)
             return False
         envelope.answer(decode_answer(message.data))
         return True
