@@ -13,6 +13,11 @@ from benchmarks.region import REGION
 __all__ = ["serve"]
 
 
+def announce(ready: Path) -> None:
+    """Say that the worker serves."""
+    ready.touch()
+
+
 async def serve(url: str, ready: Path) -> None:
     """Serve until the process is ended."""
     async with await Client.connect(url, region=REGION) as client:
@@ -20,7 +25,7 @@ async def serve(url: str, ready: Path) -> None:
         worker.registry.add(Counter)
         async with worker:
             gc.freeze()
-            ready.touch()
+            announce(ready)
             await asyncio.Event().wait()
 
 

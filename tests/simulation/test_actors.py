@@ -15,7 +15,7 @@ from aiki.entities import decode_entity, state
 from aiki.sdk import Actor, ActorContext, Client, Context, actor, handler, workflow
 from aiki.transport import Ack, Faults, Headers
 from aiki.types.errors import AikiError
-from tests.simulation.fleet import Fleet
+from tests.simulation.fleet import Fleet, Process
 
 SEEDS = int(os.environ.get("AIKI_SEEDS", "40"))
 LONG_SEEDS = int(os.environ.get("AIKI_LONG_SEEDS", "1500"))
@@ -65,6 +65,12 @@ class Ledger(Actor):
 
 
 _chance = random.Random(0)
+
+
+class Nobody(Process):
+    """A process that serves nothing."""
+
+    async def start(self) -> None: ...
 
 
 class Observer:
@@ -147,6 +153,20 @@ async def trial(clock: VirtualClock, seed: int, *, faults: Faults, kills: int, m
         except AikiError:
             pass  # nothing was promised; whatever was done was done once, which the observer sees
 
+    async def dying(number: int) -> None:
+        """A client and the hosts die while it asks: nobody asks again."""
+        process = await fleet.add(Nobody)
+        name = f"dying{number}"
+        relayed.add(name)
+        asked = asyncio.ensure_future(Ledger.ref(Client(process.transport, clock=clock), str(number)).ask.relay(name))
+        await asyncio.sleep(chance.choice((0.0, 2.0, 2.5)) + chance.uniform(0, 0.2))
+        process.kill()
+        asked.cancel()
+        fleet.processes.remove(process)
+        if chance.random() < 0.5:
+            for host in list(fleet.processes):
+                await fleet.replace(host, 0.0)
+
     async def reaper() -> None:
         for _ in range(kills):
             await asyncio.sleep(chance.uniform(0.05, 2))
@@ -167,6 +187,10 @@ async def trial(clock: VirtualClock, seed: int, *, faults: Faults, kills: int, m
         await asyncio.sleep(1)
     assert not missing(), missing()
     assert len(must) > messages / 3
+    if kills:
+        for number in range(ACTORS):
+            await Ledger.ref(client, str(number), timeout=600).ask.count()  # it is in memory somewhere
+            await dying(number)
     # Rest: whatever still comes finds everything done.
     await asyncio.sleep(120)
     assert not observer.broken, observer.broken

@@ -167,7 +167,7 @@ async def test_failures_leave_the_state() -> None:
         with pytest.raises(TypeError):
             await cart.ask.add()
         with pytest.raises(UnknownHandler, match="it has add, annotate"):
-            cart.ask.remove
+            cart.ask.remove()
         with pytest.raises(UnknownHandler):
             await env.client.caller.ask("cart.1", "remove", b"null", timeout=5)
         with pytest.raises(PayloadError):
@@ -333,9 +333,9 @@ class Ring:
 async def test_a_deadlock_is_found_and_named() -> None:
     async with TestEnvironment.in_memory() as env:
         await env.worker(Ring)
-        with pytest.raises(ActorDeadlock, match="ring.a → ring.b → ring.c → ring.a"):
+        with pytest.raises(ActorDeadlock, match=r"ring\.a → ring\.b → ring\.c → ring\.a"):
             await ref(Ring, env.client, "a").ask.ask_next(["b", "c", "a"])
-        with pytest.raises(ActorDeadlock, match="ring.a → ring.a"):
+        with pytest.raises(ActorDeadlock, match=r"ring\.a → ring\.a"):
             await ref(Ring, env.client, "a").ask.ask_next(["a"])
         assert await ref(Ring, env.client, "a").ask.ask_next(["b", "c"]) == 1
 
