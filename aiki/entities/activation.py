@@ -48,6 +48,9 @@ class ActivationHost(Protocol):
     def next_operation(self) -> str: ...
     def turn_began(self, activation: "Activation") -> None: ...
     def turn_ended(self, activation: "Activation") -> None: ...
+    def withdraw(self, actor: str, call_id: str) -> None:
+        """Nobody waits for that call any more."""
+
     async def forward(self, envelope: Envelope, owner: str) -> bool:
         """Have another host see to it; False when that does not answer."""
 
@@ -137,11 +140,11 @@ class Activation:
         return tuple(dict.fromkeys(found))[:PATHS_MOST] or ((self.key,),)
 
     def probe(self, call_id: str, paths: tuple[Path, ...]) -> None:
-        """More wait for a call that waits here."""
+        """More wait for a call that waits here; without paths: whoever waited has given up."""
         for envelope in (*self.inbox, *((self.current,) if self.current is not None else ())):
             if envelope.call.id != call_id:
                 continue
-            envelope.paths = tuple(dict.fromkeys((*envelope.paths, *paths)))[:PATHS_MOST]
+            envelope.paths = tuple(dict.fromkeys((*envelope.paths, *paths)))[:PATHS_MOST] if paths else ()
             if envelope is not self.current and (chain := self._circle(paths)) is not None:
                 self.inbox.remove(envelope)
                 envelope.answer(self._deadlocked(envelope, chain))
@@ -297,7 +300,7 @@ class Activation:
         host = self._host
         now = host.now()
         if draft.crowded():
-            draft.settle_mail(await host.caller.waiting_mail(draft.actor, [each.id for each in draft.applied if each.mail]))
+            draft.settle_mail(await host.caller.waiting_mail(draft.actor))
         draft.forget_old(now)
         draft.host = host.subject
         draft.changed_at = now

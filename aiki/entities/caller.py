@@ -8,13 +8,12 @@ import asyncio
 import contextlib
 import secrets
 from collections import OrderedDict
-from collections.abc import Sequence
 
 from msgspec.structs import replace
 
 from aiki.clock import Clock
 from aiki.entities.failures import raised
-from aiki.entities.outbox import mail_tail
+from aiki.entities.state import short_name
 from aiki.transport.port import Message, Subscription, Transport
 from aiki.transport.surely import surely
 from aiki.types.actor_messages import WORKING, Answer, Call, Path, decode_answer, encode
@@ -73,7 +72,7 @@ class Caller:
     async def tell(self, actor: str, handler: str, payload: bytes, *, id: str | None = None, keep: bool = False) -> None:
         """Put a message into the actor's mailbox. When this has returned, it is applied, once, whatever dies after that."""
         call = Call(self.new_id() if id is None else id, actor, handler, payload, self._clock.now(), keep=keep)
-        data, subject = encode(call), self._subjects.actor_mailbox(actor) + mail_tail(call.id)
+        data, subject = encode(call), self._subjects.actor_mailbox(actor) + short_name(call.id)
         message_id = f"tell/{actor}/{call.id}"
         await surely(lambda: self._transport.publish(subject, data, message_id=message_id), within=TELL_WITHIN)
 
@@ -142,7 +141,7 @@ class Caller:
     async def _by_mail(self, call: Call, limit: asyncio.Timeout) -> Answer:
         await self._listen()
         loop = asyncio.get_running_loop()
-        subject = self._subjects.actor_mailbox(call.actor) + mail_tail(call.id)
+        subject = self._subjects.actor_mailbox(call.actor) + short_name(call.id)
         call = replace(call, reply=self._subject)
         future: asyncio.Future[Answer] = loop.create_future()
         self._waiting[call.id] = (call.actor, future)
@@ -190,12 +189,11 @@ class Caller:
         elif not future.done():
             future.set_result(answer)
 
-    async def waiting_mail(self, actor: str, ids: Sequence[str]) -> set[str]:
-        """Those of the calls that are still in the actor's mailbox."""
+    async def waiting_mail(self, actor: str) -> set[str]:
+        """The calls in an actor's mailbox, by their short names."""
         prefix = self._subjects.actor_mailbox(actor)
         listed = await surely(lambda: self._transport.subjects(self._subjects.mail_stream, prefix + "*"))
-        tails = {subject.removeprefix(prefix) for subject in listed.answer}
-        return {id for id in ids if mail_tail(id) in tails}
+        return {subject.removeprefix(prefix) for subject in listed.answer}
 
 
 def _is_working(message: Message) -> bool:

@@ -100,6 +100,11 @@ class EntityHost:
         """How many actors are in memory."""
         return len(self._busy) + len(self._idle)
 
+    def withdraw(self, actor: str, call_id: str) -> None:
+        """Nobody waits for that call any more: it must not be taken for part of a deadlock."""
+        if (host := self.caller.host_of(actor)) is not None:
+            self.transport.send(host, encode(Probe(call_id, actor, ())))
+
     async def forward(self, envelope: Envelope, owner: str) -> bool:
         """Have the host that has the actor see to a call; False when it does not."""
 

@@ -1,26 +1,20 @@
 """The outbox: what an actor's commits owe to others, sent after the commit and before its message is acknowledged."""
 
 import asyncio
-import hashlib
 from functools import partial
 
-from aiki.entities.state import EntityState, OutAlarm, OutTell
+from aiki.entities.state import EntityState, OutAlarm, OutTell, short_name
 from aiki.transport.port import Ack, Transport
 from aiki.transport.surely import surely
 from aiki.types.actor_messages import ALARM, Call, encode
 from aiki.types.subjects import Subjects
 
-__all__ = ["POKE", "Outbox", "mail_tail"]
+__all__ = ["POKE", "Outbox"]
 
 POKE = "$poke"
 """The handler's name in a call that changes nothing, but has the actor loaded and with it what it owes sent."""
 POKE_AFTER = 30.0
 """Seconds after which what stands behind a commit for which nobody holds a durable message comes."""
-
-
-def mail_tail(call_id: str) -> str:
-    """The last token of the subject on which a call waits in a mailbox."""
-    return hashlib.blake2b(call_id.encode(), digest_size=9).hexdigest()
 
 
 class Outbox:
@@ -53,10 +47,10 @@ class Outbox:
         call_id = state.call_id(entry.serial)
         if isinstance(entry, OutTell):
             call = Call(call_id, entry.actor, entry.handler, entry.payload, entry.at, keep=True)
-            subject = self._subjects.actor_mailbox(entry.actor) + mail_tail(call_id)
+            subject = self._subjects.actor_mailbox(entry.actor) + short_name(call_id)
             return self._transport.publish(subject, encode(call), message_id=f"tell/{call_id}")
         # Each alarm has a subject of its own: one that an outdated host sends again must not replace a newer one.
         alarm = encode(Call(call_id, state.actor, ALARM, b"null", entry.due))
         subject = self._subjects.actor_reminder(state.actor, f"{state.born}-{entry.serial}")
-        target = self._subjects.actor_mailbox(state.actor) + mail_tail(call_id)
+        target = self._subjects.actor_mailbox(state.actor) + short_name(call_id)
         return self._transport.schedule(subject, entry.due, target, alarm, message_id=f"alarm/{call_id}")

@@ -1,19 +1,31 @@
 """An entity actor's state as stored: the user's fields, and what the engine must not forget with them."""
 
+import hashlib
 import secrets
 
 import msgspec
 
 from aiki.types.failure import ErrorInfo
 
-__all__ = ["Applied", "EntityState", "OutAlarm", "OutTell", "Reminder", "Status", "decode_entity", "encode_entity", "new_entity"]
+__all__ = [
+    "Applied",
+    "EntityState",
+    "OutAlarm",
+    "OutTell",
+    "Reminder",
+    "Status",
+    "decode_entity",
+    "encode_entity",
+    "new_entity",
+    "short_name",
+]
 
 Status = str
 """`active`, `held` or `stopped`."""
 
 KEPT, KEPT_MOST = 64, 512
 """Calls that are remembered: at least so many of the newest, and at most, when they come fast."""
-KEPT_LONG = 1024
+KEPT_LONG = 512
 """Of calls that something durable stands behind."""
 KEPT_SECONDS = 5.0
 """For which a call is remembered, if that makes no more than `KEPT_MOST`."""
@@ -28,7 +40,8 @@ class _Part(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
 class Applied(_Part, frozen=True):
     """A call that has changed the state, and its answer. `mail`: it came by the mailbox and may come again while it is there."""
 
-    id: str
+    name: str
+    """The call's id in short, as its subject in the mailbox has it."""
     at: float
     value: bytes = b""
     keep: bool = False
@@ -87,7 +100,8 @@ class EntityState(msgspec.Struct, array_like=True, omit_defaults=True, kw_only=T
 
     def recorded(self, call_id: str) -> Applied | None:
         """The call, if it was applied and is remembered."""
-        return next((each for each in reversed(self.applied) if each.id == call_id), None)
+        name = short_name(call_id)
+        return next((each for each in reversed(self.applied) if each.name == name), None)
 
     def next_serial(self) -> int:
         self.serial += 1
@@ -109,7 +123,7 @@ class EntityState(msgspec.Struct, array_like=True, omit_defaults=True, kw_only=T
     def settle_mail(self, waiting: set[str]) -> None:
         """Only the calls in `waiting` can come by the mailbox again."""
         self.applied = [
-            msgspec.structs.replace(each, mail=False) if each.mail and each.id not in waiting else each for each in self.applied
+            msgspec.structs.replace(each, mail=False) if each.mail and each.name not in waiting else each for each in self.applied
         ]
 
     def forget_old(self, now: float) -> None:
@@ -139,6 +153,11 @@ class EntityState(msgspec.Struct, array_like=True, omit_defaults=True, kw_only=T
             else:
                 short -= 1
         self.applied = left
+
+
+def short_name(call_id: str) -> str:
+    """A call's id in short: a token of 18 characters."""
+    return hashlib.blake2b(call_id.encode(), digest_size=9).hexdigest()
 
 
 def new_entity(actor: str, data: bytes) -> EntityState:

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from aiki.entities.outbox import POKE
 from aiki.entities.scope import Scope
-from aiki.entities.state import Applied, EntityState, OutAlarm, OutTell, Reminder
+from aiki.entities.state import Applied, EntityState, OutAlarm, OutTell, Reminder, short_name
 from aiki.types.actor_messages import ALARM, RESUME, Answer, Call
 from aiki.types.errors import (
     ActorHeld,
     ActorStopped,
+    ActorTimeout,
     AikiError,
     Conflict,
     OutcomeUnknown,
@@ -27,6 +28,8 @@ __all__ = ["Judge"]
 
 HELD_DELAY = 5.0
 """Seconds after which a message comes again whose actor is held."""
+UNKNOWN_KEPT = 3600.0
+"""Seconds for which a message is kept whose handler no worker has (yet)."""
 CLOCK_SLACK = 5.0
 """Seconds by which the clocks of a sender and a host may differ."""
 
@@ -69,8 +72,6 @@ class Judge:
         if draft.status == "held":
             return self._refused(call, ActorHeld, draft, "is held, since a handler failed: resume it") if call.ask else HELD_DELAY
         if draft.status == "stopped":
-            if not call.ask:
-                _log.warning("actor %s is stopped: a message to %r is dropped", draft.actor, call.handler)
             return self._refused(call, ActorStopped, draft, "was stopped, since a handler failed: resume it to begin anew")
         if call.again and call.ask and draft.forgot_at and call.sent_at <= draft.forgot_at + CLOCK_SLACK:
             return self._error(call, OutcomeUnknown(f"actor {draft.actor}: {call.handler} may have been done, which is forgotten by now"))
@@ -98,6 +99,9 @@ class Judge:
         actor, definition, call = self._actor, self._actor.definition, envelope.call
         read_only = definition.read_only(handler)
         if read_only is None:
+            if not call.ask and self._host.now() - call.sent_at < UNKNOWN_KEPT:
+                _log.warning("actor %s has no handler %r: the message waits for a worker with newer code", draft.actor, handler)
+                return HELD_DELAY
             return self._error(call, UnknownHandler(f"actor type {definition.name!r} has no handler {handler!r}"))
         try:
             argument = definition.argument(handler, payload)
@@ -105,7 +109,13 @@ class Judge:
             return self._error(call, error)
         instance, actor.instance = actor.instance, None
         if instance is None:
-            instance = definition.revive(draft.data)
+            try:
+                instance = definition.revive(draft.data)
+            except PayloadError as error:
+                if call.ask:
+                    return self._error(call, error)
+                _log.error("actor %s cannot be read, its messages wait: %s", draft.actor, error)
+                return HELD_DELAY
         scope = Scope(call, self._host.now(), self._ask, actor.paths, read_only=read_only)
         try:
             value = await definition.call(instance, handler, argument, scope)
@@ -131,7 +141,7 @@ class Judge:
     def _apply(self, draft: EntityState, envelope: "Envelope", data: bytes, value: bytes, scope: Scope) -> None:
         call, now = envelope.call, self._host.now()
         draft.data = data
-        draft.applied.append(Applied(call.id, now, value if call.ask else b"", call.keep, envelope.mail))
+        draft.applied.append(Applied(short_name(call.id), now, value if call.ask else b"", call.keep, envelope.mail))
         for tell in scope.tells:
             draft.outbox.append(OutTell(draft.next_serial(), tell.actor, tell.handler, tell.payload, now))
         for name, planned in scope.reminders.items():
@@ -157,6 +167,9 @@ class Judge:
         self._actor.asking[id] = actor
         try:
             return await self._host.caller.ask(actor, handler, payload, id=id, timeout=timeout, keep=True, paths=self._actor.paths())
+        except (ActorTimeout, asyncio.CancelledError):
+            self._host.withdraw(actor, id)
+            raise
         finally:
             self._actor.asking.pop(id, None)
 
@@ -188,6 +201,8 @@ class Judge:
         return self._error(call, kind(f"actor {draft.actor} {why}{cause}"))
 
     def _error(self, call: Call, error: AikiError) -> Answer:
+        if not call.ask:
+            _log.error("actor %s: a message to %r is dropped: %s", call.actor, call.handler, error)
         return Answer(call.id, b"", ErrorInfo(type=type(error).__name__, message=error.message, code=error.code), self._host.subject)
 
     def _answer(self, call: Call, value: Any) -> Answer:

@@ -57,11 +57,10 @@ class Call(_Wire, frozen=True, tag="call"):
     """Who waits for this call, transitively; each path ends with the sender."""
     forwarded: bool = False
     """By a host that holds the durable message: whoever gets it so does not forward it again."""
-    trace: dict[str, str] = {}
 
 
 class Probe(_Wire, frozen=True, tag="probe"):
-    """News of a call that waits at `actor`: by now these wait for it too."""
+    """News of a call that waits at `actor`: by now these wait for it too; with no paths: nobody does any more."""
 
     id: str
     actor: str

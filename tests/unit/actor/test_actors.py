@@ -422,4 +422,4 @@ def test_declarations_that_cannot_work() -> None:
     assert "ttl" in wrong(Cart, ttl=0)
     assert "empty" in wrong(Cart, name="")
     with pytest.raises(DefinitionError, match="outside of the actor"):
-        Cart().add(Item("book"))
+        _ = Cart().add(Item("book"))

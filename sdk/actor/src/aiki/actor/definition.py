@@ -1,5 +1,6 @@
 """A class of actors, as the engine and its references see it."""
 
+import copy
 import inspect
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -10,7 +11,7 @@ from aiki.actor.handler import Handler
 from aiki.entities import OnError, Scope
 from aiki.schema import Schema, read_signature
 from aiki.types.duration import Duration, seconds
-from aiki.types.errors import DefinitionError, UnknownHandler
+from aiki.types.errors import DefinitionError, PayloadError, UnknownHandler
 from aiki.types.names import check_name, from_token
 
 __all__ = ["ActorDefinition", "definition_of"]
@@ -108,9 +109,12 @@ class ActorDefinition:
     def argument(self, handler: str, payload: bytes) -> Any:
         """See `EntityDefinition`."""
         method = self.methods[handler]
-        if method.default is not _NONE and payload == b"null":
-            return method.default
-        return method.input.decode(payload, method.where_input)
+        try:
+            return method.input.decode(payload, method.where_input)
+        except PayloadError:
+            if method.default is not _NONE and payload == b"null":
+                return copy.deepcopy(method.default)
+            raise
 
     async def call(self, instance: Any, handler: str, argument: Any, scope: Scope) -> bytes:
         """See `EntityDefinition`."""
