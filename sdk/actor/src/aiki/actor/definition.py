@@ -14,7 +14,7 @@ from aiki.types.duration import Duration, seconds
 from aiki.types.errors import DefinitionError, PayloadError, UnknownHandler
 from aiki.types.names import check_name, from_token
 
-__all__ = ["ActorDefinition", "definition_of"]
+__all__ = ["ActorDefinition", "definition_of", "is_actor"]
 
 ATTRIBUTE = "__aiki_actor__"
 LEAST_TTL = 1.0
@@ -131,11 +131,16 @@ class ActorDefinition:
         return method.output.encode(result, method.where_output)
 
 
+def is_actor(value: Any) -> bool:
+    """Whether `@actor` has made this class."""
+    return isinstance(value, type) and isinstance(vars(value).get(ATTRIBUTE), ActorDefinition)
+
+
 def definition_of(cls: Any) -> ActorDefinition:
     """What `@actor` has made of a class; `DefinitionError` for anything else."""
-    found = cls.__dict__.get(ATTRIBUTE) if isinstance(cls, type) else None
-    if not isinstance(found, ActorDefinition):
+    if not is_actor(cls):
         raise DefinitionError(f"{cls!r} is not an actor: is its decorator missing?", where="actor")
+    found: ActorDefinition = vars(cls)[ATTRIBUTE]
     return found
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from aiki.actor.definition import ATTRIBUTE
+from aiki.actor.definition import is_actor
 from aiki.task import Task
 from aiki.types.errors import AikiError, DefinitionError
 from aiki.worker import Registry
@@ -80,4 +80,4 @@ def _add_all(registry: Registry, module: ModuleType, target: str) -> None:
 
 
 def _is_definition(value: Any) -> bool:
-    return isinstance(value, Workflow | Task) or (isinstance(value, type) and ATTRIBUTE in vars(value))
+    return isinstance(value, Workflow | Task) or is_actor(value)

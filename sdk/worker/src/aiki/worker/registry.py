@@ -3,7 +3,7 @@
 from typing import Any, Self
 
 from aiki.actor.decorator import ActorType
-from aiki.actor.definition import ActorDefinition, definition_of
+from aiki.actor.definition import ActorDefinition, definition_of, is_actor
 from aiki.task import Task
 from aiki.types.errors import DefinitionError
 from aiki.workflow import Workflow
@@ -35,7 +35,7 @@ class Registry:
         elif isinstance(definition, Task):
             if self.tasks.setdefault(definition.name, definition) is not definition:
                 raise DefinitionError(f"task {definition.name!r} is registered twice", where="registry")
-        elif isinstance(definition, type):
+        elif is_actor(definition):
             found = definition_of(definition)
             if self.actors.setdefault(found.name, found) is not found:
                 raise DefinitionError(f"actor {found.name!r} is registered twice", where="registry")
