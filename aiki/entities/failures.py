@@ -9,6 +9,7 @@ from aiki.types.errors import (
     AikiError,
     OutcomeUnknown,
     PayloadError,
+    PayloadTooLarge,
     UnknownHandler,
 )
 from aiki.types.names import from_token
@@ -16,7 +17,7 @@ from aiki.types.names import from_token
 __all__ = ["raised"]
 
 _TYPED: dict[str, type[AikiError]] = {
-    kind.code: kind for kind in (ActorDeadlock, ActorHeld, ActorStopped, OutcomeUnknown, PayloadError, UnknownHandler)
+    kind.code: kind for kind in (ActorDeadlock, ActorHeld, ActorStopped, OutcomeUnknown, PayloadError, PayloadTooLarge, UnknownHandler)
 }
 
 
@@ -27,7 +28,7 @@ def raised(answer: Answer, actor: str, handler: str) -> AikiError:
     type, _, id = actor.partition(".")
     fields = {"actor": from_token(type), "id": from_token(id), "handler": handler, "error": error}
     kind = _TYPED.get(error.code or "")
-    if kind is None:
+    if kind is None or (answer.failed and kind is not ActorDeadlock):
         return ActorFailed(f"actor {fields['actor']} {fields['id']!r}: {handler} failed: {error}", **fields)
     if kind is ActorDeadlock:
         fields["chain"] = answer.chain

@@ -187,7 +187,7 @@ class Judge:
             if policy == "hold" and not call.ask:
                 return HELD_DELAY
         chain = error.fields.get("chain", ()) if isinstance(error, AikiError) else ()
-        return Answer(call.id, b"", info, self._host.subject, chain)
+        return Answer(call.id, b"", info, self._host.subject, chain, failed=True)
 
     def _resume(self, draft: EntityState) -> None:
         if draft.status == "stopped":

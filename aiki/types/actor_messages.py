@@ -80,6 +80,8 @@ class Answer(_Wire, frozen=True):
     chain: Path = ()
     """Of a deadlock."""
     working: bool = False
+    failed: bool = False
+    """The handler raised the error, rather than that the call was refused."""
 
 
 _encoder = msgspec.msgpack.Encoder()

@@ -157,7 +157,7 @@ async def test_failures_leave_the_state() -> None:
         with pytest.raises(ActorFailed, match="empty it") as failed:
             await cart.ask.fail("empty it")
         assert (failed.value.error.type, failed.value.actor, failed.value.id, failed.value.handler) == ("ValueError", "cart", "1", "fail")
-        with pytest.raises(PayloadError, match="total"):
+        with pytest.raises(ActorFailed, match="total"):
             await cart.ask.spoil()
         assert await cart.ask.count() == 1
         await cart.tell.fail("unheard")
@@ -373,6 +373,75 @@ async def test_idle_actors_leave_memory() -> None:
         await env.advance(61)
         assert worker._entities.in_memory == 0
         assert await ref(Cart, env.client, "5").ask.add(Item("pen")) == 2
+
+
+async def test_a_message_for_newer_code_waits() -> None:
+    async with TestEnvironment.in_memory() as env:
+        await env.worker(Cart)
+        await env.client.caller.tell("cart.1", "add_much_later", b"null")
+        await env.client.caller.tell("cart.1", "add", b"3")  # fits no code: dropped
+        await env.advance(20)
+        mailbox = env.client.subjects.actor_mailbox("cart.1") + "*"
+        stream = env.client.subjects.mail_stream
+        assert len(await env.client.transport.subjects(stream, mailbox)) == 1
+        await env.advance(3700)
+        assert await env.client.transport.subjects(stream, mailbox) == []
+
+
+async def test_who_gave_up_is_no_part_of_a_deadlock() -> None:
+    @actor(name="slow")
+    class Slow:
+        calls: int = 0
+
+        @handler
+        async def give_up(self, ctx: ActorContext) -> bool:
+            try:
+                await ref(Slow, ctx, "b", timeout=2).ask.call_back()
+            except ActorTimeout:
+                return True
+            return False
+
+        @handler
+        async def work(self, ctx: ActorContext) -> int:
+            self.calls += 1
+            await asyncio.sleep(6)
+            return int(await ref(Slow, ctx, "a").ask.count())
+
+        @handler
+        async def call_back(self, ctx: ActorContext) -> None: ...
+
+        @handler
+        async def count(self, ctx: ActorContext) -> int:
+            self.calls += 1
+            return self.calls
+
+    async with TestEnvironment.in_memory() as env:
+        await env.worker(Slow)
+        a, b = ref(Slow, env.client, "a"), ref(Slow, env.client, "b")
+        assert [await a.ask.count(), await b.ask.count()] == [1, 1]
+        working = asyncio.create_task(b.ask.work())
+        await env.advance(1)
+        assert await a.ask.give_up()
+        assert await working == 2
+
+
+async def test_a_state_that_grows_too_large_is_refused() -> None:
+    @actor(name="hoard")
+    class Hoard:
+        things: list[str] = []
+
+        @handler
+        async def keep(self, ctx: ActorContext, thing: str) -> int:
+            self.things.append(thing)
+            return len(self.things)
+
+    async with TestEnvironment.in_memory() as env:
+        await env.worker(Hoard)
+        hoard = ref(Hoard, env.client)
+        assert await hoard.ask.keep("x" * 200_000) == 1
+        with pytest.raises(ActorFailed, match="262,144"):
+            await hoard.ask.keep("x" * 100_000)
+        assert await hoard.ask.keep("y") == 2
 
 
 def wrong(cls: Any, **options: Any) -> str:
