@@ -20,6 +20,7 @@ from aiki.sdk import (
     Context,
     DefinitionError,
     PayloadError,
+    PayloadTooLarge,
     TaskContext,
     TaskFailed,
     UnknownHandler,
@@ -442,6 +443,29 @@ async def test_a_state_that_grows_too_large_is_refused() -> None:
         with pytest.raises(ActorFailed, match="262,144"):
             await hoard.ask.keep("x" * 100_000)
         assert await hoard.ask.keep("y") == 2
+
+
+async def test_a_commit_that_owes_too_much_is_refused() -> None:
+    @actor(name="flood")
+    class Flood:
+        number: int = 0
+
+        @handler
+        async def tell_all(self, ctx: ActorContext, others: int) -> int:
+            for number in range(others):
+                await ref(Cart, ctx, f"c{number}").tell.add(Item("x" * 200_000))
+            self.number += 1
+            return self.number
+
+    async with TestEnvironment.in_memory() as env:
+        await env.worker(Flood, Cart)
+        flood = ref(Flood, env.client)
+        assert await flood.ask.tell_all(1) == 1
+        results = await asyncio.gather(*(flood.ask.tell_all(others) for others in (2, 20, 0)), return_exceptions=True)
+        assert [type(each) for each in results] == [int, PayloadTooLarge, int]
+        assert await flood.ask.tell_all(0) == 4
+        await env.advance(5)
+        assert await ref(Cart, env.client, "c1").ask.count() == 1
 
 
 def wrong(cls: Any, **options: Any) -> str:
