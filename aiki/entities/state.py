@@ -27,7 +27,7 @@ KEPT, KEPT_MOST = 64, 512
 """Calls that are remembered: at least so many of the newest, and at most, when they come fast."""
 KEPT_LONG = 512
 """Of calls that something durable stands behind."""
-KEPT_SECONDS = 5.0
+KEPT_SECONDS = 10.0
 """For which a call is remembered, if that makes no more than `KEPT_MOST`."""
 KEPT_BYTES = 128 * 1024
 """Of remembered answers."""
