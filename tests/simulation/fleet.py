@@ -47,6 +47,7 @@ class Process:
                 clock=clock,
                 cached_runs=self.fleet.cached_runs,
                 always_replay=self.fleet.always_replay,
+                **self.fleet.options,
             )
             for definition in self.fleet.definitions:
                 worker.registry.add(definition)
@@ -73,14 +74,16 @@ class Fleet:
         self,
         clock: VirtualClock,
         seed: int,
-        definitions: list[Workflow[Any, Any] | Task[Any, Any, ..., Any]],
+        definitions: list[Workflow[Any, Any] | Task[Any, Any, ..., Any] | type[Any]],
         *,
         faults: Faults,
         workers: int,
         cached_runs: int = 5000,
         always_replay: bool = False,
         skew: float = 0.0,
+        **options: Any,
     ) -> None:
+        self.options = options
         self.clock = clock
         self.skew = skew
         """Seconds by which hosts' clocks may be off, either way; `clock` itself is the server's."""

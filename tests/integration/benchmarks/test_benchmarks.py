@@ -54,6 +54,12 @@ def test_scale() -> None:
     assert (line["woke"], line["lost"], line["woke_more_than_once"]) == (50, 0, 0)
 
 
+def test_entities() -> None:
+    line = figures("entities", "--asks", "200", "--actors", "10", "--lone", "20", "--touched", "50", "--conc", "16")
+    assert line.keys() >= {"asks_s", "p50_ms", "p99_ms", "read_p50_ms", "cold_asks_s", "pss_mb", "worker_cpu_us_per_ask", "load"}
+    assert line["pss_mb"] < 200
+
+
 def test_an_unknown_workload_is_refused_with_the_ones_there_are() -> None:
     done = benchmark("W9")
     assert done.returncode == 2

@@ -20,6 +20,7 @@ from aiki.client.served import find_served
 from aiki.client.stalled import STALLED_AFTER, Stalls
 from aiki.client.views import RunStatus, queued_status, run_status
 from aiki.clock import Clock, SystemClock
+from aiki.entities import Caller
 from aiki.journal import Entry, RunState, decode_state
 from aiki.kv import RunStore
 from aiki.schema import Schema, payload_hash
@@ -75,6 +76,8 @@ class Client:
         self.said: BoundedMap[str, str] = BoundedMap(MOST_REMEMBERED)
         """The id of what was asked of a run last, by run."""
         self.stalls = Stalls(self, _patience(stalled_after))
+        self.caller = Caller(transport, self.subjects, self.clock)
+        """Asks and tells actors."""
 
     @classmethod
     async def connect(

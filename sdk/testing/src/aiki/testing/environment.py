@@ -133,7 +133,7 @@ class TestEnvironment:
         return self._client
 
     async def worker(self, *definitions: Definition, **options: Any) -> Worker:
-        """Start a worker that serves these workflows and tasks, and all that is stubbed. It is stopped when the environment is left.
+        """Start a worker that serves these workflows, tasks and actors, and all that is stubbed. It stops with the environment.
 
         `options` are those of `Worker` (`queue`, `cached_runs`, …).
         """

@@ -17,7 +17,7 @@ from aiki.workflow import Workflow
 
 __all__ = ["Definition", "Ownership", "Process"]
 
-Definition = Workflow[Any, Any] | Task[Any, Any, ..., Any]
+Definition = Workflow[Any, Any] | Task[Any, Any, ..., Any] | type[Any]
 PATIENCE = 1.0
 """Seconds for which a crash waits until the cancelled tasks have ended."""
 
