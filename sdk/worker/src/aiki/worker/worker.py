@@ -9,9 +9,8 @@ import secrets
 import signal
 import socket
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
-from aiki.actor.durable import Served
 from aiki.actors import Host, TaskWorker, roster
 from aiki.client import Client
 from aiki.clock import Clock
@@ -96,8 +95,7 @@ class Worker:
         self.registry.close()
         calm_down()
         try:
-            served: list[Any] = [Served(workflow, self._entities.caller) for workflow in self.registry.workflows.values()]
-            await self._host.start(served)
+            await self._host.start(list(self.registry.workflows.values()))
             slots = asyncio.Semaphore(self._max_tasks)
             for task in self.registry.tasks.values():
                 worker = TaskWorker(self._host, task, task.queue or self.queue, slots, self._max_tasks)
