@@ -44,6 +44,7 @@ def identity(message: Mail) -> tuple[object, ...] | None:
 
 
 def weight(message: Mail) -> int:
+    """Bytes that it adds to a commit, about."""
     match message:
         case StepResult():
             return len(message.value) if message.error is None else 4096 * (1 + len(message.failed))

@@ -278,7 +278,7 @@ class Alarm(msgspec.Struct, frozen=True, array_like=True):
     due: float
 
 
-class RunState(msgspec.Struct, array_like=True, kw_only=True):
+class RunState(msgspec.Struct, array_like=True, kw_only=True, omit_defaults=True):
     """One run. `operation` names the commit that wrote it, so that a write with an unknown outcome can be recognised.
 
     `sealed` lists where sealed segments of the journal end: segment k holds the entries from `sealed[k-1]` to `sealed[k]`; `entries` holds
