@@ -29,7 +29,7 @@ from aiki.actors.stored import StoredRun
 from aiki.actors.topology import ACK_WAIT
 from aiki.actors.watchdog import Watchdog
 from aiki.clock import Clock
-from aiki.journal import Entry, RunMachine, RunState, StepId, Updated, decode_state, encode_state, reopened
+from aiki.journal import Entry, RunMachine, RunState, StepId, Updated, decode_state, encode_state, new_run, reopened
 from aiki.kv import RunStore
 from aiki.types.errors import Conflict, NonDeterminismError, NotConnected, PayloadTooLarge, RunEnded
 from aiki.types.failure import ErrorInfo
@@ -388,7 +388,7 @@ class Activation:
             if start is None:
                 _log.warning("run %s does not exist (any more): its message is dropped", self.run_id)
                 return None
-            state = self._new_state(start)
+            state = new_run(start, self._host.now())
         elif start is not None and not self._serves(state := decode_state(stored.value)):
             _log.warning(
                 "run %s is one of version %r of its workflow: a start of version %r is dropped", self.run_id, state.version, start.version
@@ -437,29 +437,6 @@ class Activation:
         if not between_attempts and machine.issued != issued:
             machine.fail(_says_otherwise(issued, machine.issued), self._host.now())
         return machine
-
-    def _new_state(self, start: Start) -> RunState:
-        now = self._host.now()
-        return RunState(
-            run_id=self.run_id,
-            workflow=start.workflow,
-            version=start.version,
-            input=start.input,
-            input_hash=start.input_hash,
-            key=start.key,
-            created_at=start.created_at,
-            started_at=now,
-            updated_at=now,
-            trace=start.trace,
-            reply=start.reply,
-            notify=start.notify,
-            begins_at=start.due if start.due is not None and start.due > now else None,
-            parent=start.parent,
-            retry=start.retry,
-            timeout=start.timeout,
-            deadline=start.deadline,
-            queue=start.queue,
-        )
 
     async def _commit(self, machine: RunMachine, now: float) -> None:
         state = machine.snapshot(now)
@@ -550,7 +527,7 @@ class Activation:
             machine.evict()
 
     def _refuse_answers(self, state: RunState) -> None:
-        error = ErrorInfo.of(RunEnded(f"run {self.run_id} has {state.status}: it handles no updates any more"))
+        error = ErrorInfo.of(RunEnded(f"run {self.run_id} has ended ({state.status}): it handles no updates any more"))
         for id, reply in self._replies.items():
             self._host.answer(reply, Answer(id, b"", error))
         self._replies.clear()

@@ -36,6 +36,7 @@ from aiki.journal.state import (
     decode_state,
     encode_entry,
     encode_state,
+    new_run,
     reopened,
 )
 from aiki.journal.suspension import RunEvicted, Suspension
@@ -87,5 +88,6 @@ __all__ = [
     "decode_state",
     "encode_entry",
     "encode_state",
+    "new_run",
     "reopened",
 ]
