@@ -57,7 +57,8 @@ class Mailbox:
         """`RunEnded` when the run takes no messages any more."""
         address = await self.find()
         if is_final(address.status):
-            raise RunEnded(f"run {self._run_id} has ended ({address.status}): it cannot be {what}", run_id=self._run_id, state=address.status)
+            message = f"run {self._run_id} has ended ({address.status}): it cannot be {what}"
+            raise RunEnded(message, run_id=self._run_id, state=address.status)
         return address
 
     async def say(self, word: AnyWord, what: str) -> None:
