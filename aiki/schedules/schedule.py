@@ -50,8 +50,8 @@ class Schedule(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True)
         """By a cron expression: minute, hour, day, month, weekday and perhaps seconds; names (`mon`, `jan`) and `@daily` and friends too.
 
         `timezone` is an IANA name. `overlap`: "skip", "buffer_one", "allow", "cancel_previous" or "terminate_previous". `catch_up`: how
-        late a firing may still be made up for. `jitter`: each firing is delayed by up to so much, always the same for the same firing. `start` and `end`: the first and the
-        last instant that count. `max_firings`: it is over after so many. Raises `InvalidSchedule`.
+        late a firing may still be made up for. `jitter`: each firing is delayed by up to so much, always the same for the same firing.
+        `start` and `end`: the first and the last instant that count. `max_firings`: it is over after so many. Raises `InvalidSchedule`.
         """
         bounds = _bounds(overlap, catch_up, jitter, start, end, max_firings)
         return cls(expression=expression, timezone=timezone, **bounds).checked()

@@ -9,7 +9,19 @@ import msgspec
 
 from aiki.schedules.schedule import Schedule
 
-__all__ = ["Backfill", "Counts", "Firing", "Ending", "OutEnd", "OutStart", "Outcome", "ScheduleState", "SetAlarm", "decode_schedule", "encode_schedule"]
+__all__ = [
+    "Backfill",
+    "Counts",
+    "Ending",
+    "Firing",
+    "OutEnd",
+    "OutStart",
+    "Outcome",
+    "ScheduleState",
+    "SetAlarm",
+    "decode_schedule",
+    "encode_schedule",
+]
 
 Outcome = Literal["fired", "triggered", "backfilled", "skipped", "missed", "overlapping", "buffered", "cancelled", "terminated"]
 Ending = Literal["cancelled", "terminated"]

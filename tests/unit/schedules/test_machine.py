@@ -7,7 +7,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aiki.schedules import OutEnd, OutStart, Overlap, Schedule, ScheduleState, SetAlarm, decode_schedule, encode_schedule, following, machine
+from aiki.schedules import (
+    OutEnd,
+    OutStart,
+    Overlap,
+    Schedule,
+    ScheduleState,
+    SetAlarm,
+    decode_schedule,
+    encode_schedule,
+    following,
+    machine,
+)
 
 BEGIN = 1_000_000.0
 
@@ -83,7 +94,7 @@ def test_one_firing_is_buffered() -> None:
 
 def told(state: ScheduleState) -> list[tuple[str, str]]:
     """The outbox is sent: the runs that it tells to end."""
-    runs = [(entry.run_id, entry.ending) for entry in state.outbox if isinstance(entry, OutEnd)]
+    runs: list[tuple[str, str]] = [(entry.run_id, entry.ending) for entry in state.outbox if isinstance(entry, OutEnd)]
     state.outbox = []
     return runs
 
