@@ -1,7 +1,7 @@
 """What a test does to a run at an instant that is to come: `env.after(timedelta(days=3)).send(handle, paid, Payment(…))`."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Generic, TypeVar
 
 from aiki.client import Event, RunHandle
@@ -16,18 +16,16 @@ Begin = Callable[[Coroutine[Any, Any, Any]], "asyncio.Task[Any]"]
 
 
 class Injection(Generic[Answer]):
-    """Something that is to happen. `await` it for its answer; `happened` tells whether it has.
-
-    What it raises is raised by `await`, or else when the environment is left.
-    """
+    """Something that is to happen. `happened` tells whether it has, `wait` waits for it."""
 
     def __init__(self, work: "asyncio.Task[Answer]") -> None:
         self._work = work
-        self.awaited = False
+        self._awaited = False
 
-    def __await__(self) -> Generator[Any, None, Answer]:
-        self.awaited = True
-        return asyncio.shield(self._work).__await__()
+    async def wait(self) -> Answer:
+        """Its answer, once it has happened. Raises what it has raised; what nobody waits for is raised when the environment is left."""
+        self._awaited = True
+        return await asyncio.shield(self._work)
 
     @property
     def happened(self) -> bool:
@@ -39,7 +37,7 @@ class Injection(Generic[Answer]):
         if not self._work.done():
             self._work.cancel()
             return None
-        return None if self.awaited or self._work.cancelled() else self._work.exception()
+        return None if self._awaited or self._work.cancelled() else self._work.exception()
 
 
 class Moment:
