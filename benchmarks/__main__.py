@@ -1,4 +1,4 @@
-"""`python -m benchmarks W1 …` · `python -m benchmarks compare W1 W2 …` · `python -m benchmarks peers install`."""
+"""`python -m benchmarks W1 …` · `… entities` · `… compare W1 W2 …` · `… peers install`."""
 
 import subprocess
 import sys
@@ -22,6 +22,10 @@ def main(words: Sequence[str]) -> int:
             from benchmarks.peers.install import install
 
             return install(words[1:])
+        if words[:1] == ["entities"]:
+            from benchmarks.entities.measure import main as entities
+
+            return entities(words[1:])
         return single(words)
     except (UnknownWorkload, MissingPeer) as error:
         print(f"error: {error}", file=sys.stderr)

@@ -18,8 +18,12 @@ def parse(words: Sequence[str]) -> Options:
     )
     parser.add_argument("workload", help=", ".join(f"{name}: {each.title}" for name, each in WORKLOADS.items()))
     parser.add_argument("--engine", default="aiki", choices=["aiki", *PEERS])
-    parser.add_argument("--runs", "--workflows", type=_positive, dest="runs", help="how many runs (default: the workload's)")
-    parser.add_argument("--steps", type=_positive, help="steps of a run (default: the workload's)")
+    parser.add_argument("--runs", "--workflows", "--sleepers", type=_positive, dest="runs", help="how many runs (default: the workload's)")
+    parser.add_argument(
+        "--steps",
+        type=_positive,
+        help="steps of a run; W4: seconds until the sleepers are due, W7: seconds over which they are (default: the workload's)",
+    )
     parser.add_argument("--mode", default="remote", choices=MODES, help="where Aiki runs steps")
     parser.add_argument("--durability", default="os", choices=DURABILITIES, help="who syncs Aiki's store: the system, later, or each write")
     parser.add_argument("--workers", type=_positive, default=1, help="worker processes")

@@ -2,17 +2,17 @@
 
 Every engine serves three workflows, whose steps take a label (the run's), the step's number and a value:
 `chain` (steps `inc` one after another; answers the number of steps), `fan` (all steps `inc` at once; answers the sum of what they
-return) and `slow_chain` (steps that take 50 ms and log their start and end, one after another; answers the number of steps).
+return), `slow_chain` (steps that take 50 ms and log their start and end, one after another; answers the number of steps).
 """
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 from benchmarks.steplog import StepLog
 
-__all__ = ["SLOW_STEP_S", "Engine", "Run", "Step", "Trees", "Workflow"]
+__all__ = ["SLOW_STEP_S", "Engine", "RestartsServer", "Run", "Step", "Trees", "Workflow"]
 
-Workflow = Literal["chain", "fan", "slow_chain"]
+Workflow = Literal["chain", "fan", "slow_chain", "sleeper"]
 
 SLOW_STEP_S = 0.05
 
@@ -63,3 +63,11 @@ class Engine(Protocol):
 
     async def recorded(self, labels: Sequence[str]) -> set[Step] | None:
         """The slow steps whose results stand in the store now, readable without any worker; None when the engine does not tell."""
+
+
+@runtime_checkable
+class RestartsServer(Protocol):
+    """An engine whose server can be killed and started again."""
+
+    async def restart_server(self) -> float:
+        """SIGKILL to the server, and another one on its store: the seconds until that one answers."""

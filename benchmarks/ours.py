@@ -1,6 +1,7 @@
 """Aiki as an `Engine`: an embedded NATS server on a fresh store, worker processes, and the client in the benchmark's own process."""
 
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -73,6 +74,12 @@ class Aiki:
 
     async def restart_worker(self) -> None:
         self._workers.append(self._spawn())
+
+    async def restart_server(self) -> float:
+        await self._nats.kill()
+        began = time.perf_counter()
+        await self._nats.restart()
+        return time.perf_counter() - began
 
     async def durable_writes(self) -> int | None:
         return await stored_messages(self._client.transport)

@@ -63,8 +63,14 @@ class Program:
                 value = await slow.run(ctx, Call(order.label, number, value))
             return value
 
+        @workflow(name="sleeper", version="1.0.0")
+        async def sleeper(ctx: Context, order: Order) -> int:
+            await ctx.sleep(max(0.0, order.steps / 1000 - ctx.now().timestamp()))
+            log.write("E", order.label, 0)
+            return order.steps
+
         self.tasks = (inc, slow)
-        self.workflows = {"chain": chain, "fan": fan, "slow_chain": slow_chain}
+        self.workflows = {"chain": chain, "fan": fan, "slow_chain": slow_chain, "sleeper": sleeper}
 
     def register(self, worker: Worker) -> None:
         """Have a worker serve all of it."""

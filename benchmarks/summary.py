@@ -37,11 +37,24 @@ COLUMNS: Mapping[str, tuple[Column, ...]] = {
         Column("durable_writes_per_run", "writes/run"),
     ),
     "W3": (Column("ms", "ms"), Column("durable_writes_per_run", "writes/run")),
+    "W4": (
+        Column("late_p50_ms", "late p50 ms"),
+        Column("late_p99_ms", "late p99 ms"),
+        Column("late_max_ms", "late max ms", worst=True),
+        Column("pss_mb", "PSS MB"),
+        Column("lost", "lost", worst=True),
+    ),
     "W5": (
         Column("recover_s", "recovery s"),
         Column("started_more_than_once", "started twice", worst=True),
         Column("finished_more_than_once", "finished twice", worst=True),
         Column("recorded_more_than_once", "recorded, ran again", worst=True),
+        Column("lost", "lost", worst=True),
+    ),
+    "W7": (
+        Column("server_bytes_per_run", "server bytes/run"),
+        Column("worker_bytes_per_run", "worker bytes/run"),
+        Column("restart_s", "restart s"),
         Column("lost", "lost", worst=True),
     ),
 }

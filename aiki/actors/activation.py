@@ -13,7 +13,9 @@ knows and reads again.
 
 import asyncio
 import logging
+import weakref
 from collections import deque
+from functools import partial
 from typing import Protocol
 
 from aiki import telemetry
@@ -51,8 +53,11 @@ from aiki.types.subjects import Subjects
 
 __all__ = ["Activation", "ActivationHost", "ended_of"]
 
-NEAR = 1.0
-"""Seconds: a timer that is due sooner is waited for in the turn, exactly and without a durable alarm."""
+NEAR = 2.5
+"""Seconds: a timer that is due sooner is waited for in the turn, exactly and without a durable alarm. More than alarms come early by."""
+
+LEAST_WAIT = 1e-5
+"""Seconds. Clocks are floats, so an instant may be a rounding error away that a timer is too coarse for: it would fire, again and again."""
 
 VISIBLE_AFTER = 0.25
 """Seconds after which a run whose first step is still at work is written, so that it can be seen."""
@@ -82,6 +87,8 @@ class ActivationHost(Protocol):
     watchdog: Watchdog
     worker_id: str
     subject: str
+    commits: asyncio.Semaphore
+    """Bounds the commits that are on their way, when thousands of runs go on at one instant."""
     retention: float | None
     """Seconds for which a run is kept after its end; None: for ever."""
     subjects: Subjects
@@ -95,6 +102,8 @@ class ActivationHost(Protocol):
     def turn_began(self, activation: "Activation") -> None: ...
     def turn_ended(self, activation: "Activation") -> None: ...
     def answer(self, reply: str, answer: Answer) -> None: ...
+    def wait_began(self, activation: "Activation") -> None: ...
+    def wait_ended(self, activation: "Activation") -> None: ...
     async def run_ended(self, state: RunState, *, again: bool = False) -> None: ...
 
 
@@ -113,7 +122,9 @@ class Activation:
         self._sent: set[int] = set()
         self._inherited = False
         self._doubtful = redelivered
-        self._local = LocalSteps(run_id, host.worker_id, host, lambda message: self.deliver(LocalEnvelope(message)))
+        self._unproven = False
+        """Messages are held that no commit and no reading has shown to be judged rightly: none may be settled yet."""
+        self._local = LocalSteps(run_id, host.worker_id, host, partial(_report, weakref.ref(self)))
         self._driver: asyncio.Task[None] | None = None
         self._signal: asyncio.Future[None] | None = None
         self._failures = 0
@@ -212,11 +223,14 @@ class Activation:
             if machine is None:
                 self._settle_all()
                 return
-            await self._complete_words(machine)
+            if any(isinstance(envelope.message, Word) for envelope in self._batch):
+                await self._complete_words(machine)
             now = self._host.now()
             self._apply(machine, now, failure)
             if overtaken and not machine.dirty:
-                raise _Overtaken
+                if not machine.rung:
+                    raise _Overtaken
+                machine.dirty = True
             try:
                 with telemetry.turn_span(self.definition.name, self.run_id, len(self._batch), machine.state.trace):
                     await self._write_and_send(machine, now)
@@ -245,7 +259,7 @@ class Activation:
             else:
                 due = machine.deadline()
                 if not self._local and (due is None or due - now > NEAR):
-                    if not machine.armed:
+                    if not machine.armed(due):
                         continue  # a body was stopped that was at work when this was asked before
                     self._settle_all()
                     return
@@ -255,6 +269,7 @@ class Activation:
     def _take_back(self) -> None:
         self._batch[:0] = self._held
         self._held.clear()
+        self._unproven = False
 
     async def _complete_words(self, machine: RunMachine) -> None:
         """What one sender asks is applied in the order in which it was sent.
@@ -295,23 +310,38 @@ class Activation:
             machine.arm()
             # Whoever waits for a message alone has written nothing yet.
             machine.dirty |= self._stored.revision == 0
+        near = due is not None and due - now <= NEAR
+        if machine.rung and not near:
+            machine.dirty = True  # its message is about to be settled
         if machine.dirty:
-            await self._commit(machine, now)
-        elif not self._stored.current and (ready or any(envelope.durable for envelope in self._batch)):
+            async with self._host.commits:
+                await self._commit(machine, now)
+            self._unproven = False
+        elif self._stored.current:
+            self._unproven = False
+        elif ready or (not near and self._unproven):
             await self._stored.verify()
+            self._unproven = False
+        elif any(envelope.durable for envelope in self._batch):
+            if near:
+                self._unproven = True  # nothing is settled before the commit that is near
+            else:
+                await self._stored.verify()
         for envelope in self._batch:
             if isinstance(envelope.message, StepBegun):
                 envelope.done()  # its worker waits for this, and what stands behind the turn is the dispatch, which it keeps
             elif envelope.durable:
                 self._held.append(envelope)
         self._batch.clear()
-        self._local.end_all_but(machine.pending)
+        if machine.take_ended():
+            self._local.end_all_but(machine.pending)
         for operation in ready:
             self._local.begin(operation, machine.pending(operation.id))
         if len(machine.state.outbox) > len(self._sent):
             await self._host.outbox.flush(machine.state, machine.pending, self._sent, again=self._inherited)
         self._inherited = False
-        self._answer(machine)
+        if self._replies:
+            self._answer(machine)
         if machine.state.begins_at is not None:
             await self._host.outbox.forget_start(self.run_id)
 
@@ -326,13 +356,18 @@ class Activation:
         signal = self._signal = loop.create_future()
         timers = []
         if due is not None:
-            timers.append(loop.call_later(max(0.0, due - self._host.now()), _set, signal))
+            timers.append(loop.call_later(max(LEAST_WAIT, due - self._host.now()), _set, signal))
         if self._stored.revision == 0:
             timers.append(loop.call_later(VISIBLE_AFTER, self._make_visible, signal))
+        idle = not self._local
+        if idle:
+            self._host.wait_began(self)
         try:
             await signal
         finally:
             self._signal = None
+            if idle:
+                self._host.wait_ended(self)
             for timer in timers:
                 timer.cancel()
 
@@ -399,12 +434,13 @@ class Activation:
 
     async def _load_again(self, machine: RunMachine) -> RunMachine:
         """What another host would make of the state as we hold it. Local steps that run here go on: their outcomes fit either machine."""
-        issued, dirty, between_attempts = machine.issued, machine.dirty, machine.state.retry_at is not None
+        issued, dirty, rung, between_attempts = machine.issued, machine.dirty, machine.rung, machine.state.retry_at is not None
         state = decode_state(encode_state(machine.snapshot(self._host.now())))
         journal = await self._stored.journal(state)
         self._drop_machine()
         machine = self._begin(state, journal)
         machine.dirty |= dirty
+        machine.rung = rung
         if not between_attempts and machine.issued != issued:
             machine.fail(_says_otherwise(issued, machine.issued), self._host.now())
         return machine
@@ -437,7 +473,7 @@ class Activation:
         if self._sent:
             state.outbox = [entry for entry in state.outbox if entry.serial not in self._sent]
         await self._stored.commit(state)
-        machine.dirty = False
+        machine.dirty = machine.rung = False
         self._sent.clear()
 
     def _drop_machine(self) -> None:
@@ -453,7 +489,7 @@ class Activation:
         That one may be here more than once, redelivered or by way of the mailbox, and to settle any copy could take it away: all copies are
         kept.
         """
-        if len(self._held) < 2:
+        if len(self._held) < 2 or self._unproven:
             return
         anchor = _identity(self._held[0].message)
         kept = []
@@ -469,6 +505,7 @@ class Activation:
             envelope.refuse(delay)
         self._held.clear()
         self._batch.clear()
+        self._unproven = False
 
     def _settle_all(self) -> None:
         self._held.extend(self._batch)
@@ -554,6 +591,12 @@ class Activation:
 def ended_of(state: RunState) -> Ended:
     """What others are told of a run's end."""
     return Ended(state.run_id, state.status, state.result, state.error)
+
+
+def _report(activation: "weakref.ref[Activation]", message: Mail) -> None:
+    """A local step has come to something. While it runs, the host holds its activation: the reference is weak so that there is no cycle."""
+    if (alive := activation()) is not None:
+        alive.deliver(LocalEnvelope(message))
 
 
 def _identity(message: Mail) -> tuple[object, ...] | None:

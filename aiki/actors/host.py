@@ -19,7 +19,9 @@ from aiki.actors.definitions import RunDefinition
 from aiki.actors.envelope import ABSENT, Envelope, MailEnvelope, WarmEnvelope
 from aiki.actors.outbox import Outbox
 from aiki.actors.queries import ask_stored
+from aiki.actors.server_clock import ServerClock
 from aiki.actors.watchdog import Watchdog
+from aiki.actors.window import Window
 from aiki.clock import Clock, SystemClock
 from aiki.journal import RunState
 from aiki.kv import RunStore
@@ -34,13 +36,17 @@ Withdrawer = Callable[[str, set[int] | None], None]
 CLOCK_SLACK = 5.0
 """Seconds by which this machine's clock may be ahead of the server's."""
 
+COMMITS = 256
+"""Commits on their way at a time: enough to keep the connection busy, and far from what its buffer takes."""
+
 _log = logging.getLogger("aiki.actors")
 
 
 class Host:
-    """One process's runs of one region. `retention`: seconds for which a run is kept after its end (None: for ever).
+    """One process's runs of one region.
 
-    `always_replay` is for tests: see `ActivationHost`.
+    `clock`: what `now` goes by (default: the server's, as `ServerClock` reads it). `retention`: seconds for which a run is kept after its
+    end (None: for ever). `always_replay` is for tests: see `ActivationHost`.
     """
 
     def __init__(
@@ -59,7 +65,8 @@ class Host:
         self.transport = transport
         self.subjects = subjects
         self.worker_id = worker_id
-        self.clock = clock or SystemClock()
+        self.clock = clock or ServerClock(transport, subjects.mail_stream, SystemClock())
+        self._server_clock = self.clock if isinstance(self.clock, ServerClock) else None
         self.retention = retention
         self.always_replay = always_replay
         self.environment = environment
@@ -69,6 +76,7 @@ class Host:
         self.store = RunStore(transport, subjects)
         self.outbox = Outbox(transport, subjects, self.subject)
         self.watchdog = Watchdog()
+        self.commits = asyncio.Semaphore(COMMITS)
         self.doubt_before = 0.0
         """What was stored before this instant may have been acknowledged already, to a server that died."""
         self.keepers: list[Callable[[], bool]] = []
@@ -77,10 +85,12 @@ class Host:
         self._operations = 0
         self._definitions: dict[tuple[str, str], RunDefinition] = {}
         self._consumptions: list[Consumption] = []
+        self._windows: dict[tuple[str, str], Window] = {}
         self._warm: Subscription | None = None
         self._withdrawn: Subscription | None = None
         self._withdrawers: list[Withdrawer] = []
         self._keeper: asyncio.Task[None] | None = None
+        self._clock_reader: asyncio.Task[None] | None = None
         self._work = asyncio.Event()
         self._stopping = False
         self._queried: list[Subscription] = []
@@ -105,6 +115,18 @@ class Host:
 
     def turn_ended(self, activation: Activation) -> None:
         self._cache.end(activation)
+
+    def wait_began(self, activation: Activation) -> None:
+        """The activation's turn merely waits for an instant."""
+        definition = activation.definition
+        if (window := self._windows.get((definition.name, definition.version))) is not None:
+            window.wait_began()
+
+    def wait_ended(self, activation: Activation) -> None:
+        """It goes on."""
+        definition = activation.definition
+        if (window := self._windows.get((definition.name, definition.version))) is not None:
+            window.wait_ended()
 
     async def run_ended(self, state: RunState, *, again: bool = False) -> None:
         """Tell who started the run. The acknowledgement of its trigger follows on the same connection: if that arrives, so does this."""
@@ -135,6 +157,9 @@ class Host:
         """Serve these workflows. `StreamMissing` when the region has no streams."""
         await topology.check(self.transport, self.subjects)
         self._definitions = {(each.name, each.version): each for each in definitions}
+        if self._server_clock is not None:
+            await self._server_clock.measure()
+            self._clock_reader = asyncio.create_task(self._server_clock.follow())
         self.watchdog.start()
         self.transport.on_reconnect(self._reconnected)
         self._keeper = asyncio.create_task(self._keep_alive())
@@ -146,11 +171,15 @@ class Host:
             handler = partial(self._on_mail, definition, len(prefix))
             questions = self.subjects.run_query(definition.name, definition.version)
             self._queried.append(await self.transport.subscribe(questions, partial(self._on_query, definition), group="hosts"))
-            self._consumptions.append(await self.transport.consume(self.subjects.mail_stream, durable, handler, window=self.max_turns))
+            window = self._windows[definition.name, definition.version] = Window(self.max_turns)
+            consumption = await self.transport.consume(self.subjects.mail_stream, durable, handler, window=window.size)
+            window.consumption = consumption
+            self._consumptions.append(consumption)
 
     async def drain(self, grace: float) -> None:
         """Take nothing new, and give the turns that are going on `grace` seconds to end."""
         self._stopping = True
+        self._close_windows()
         await asyncio.gather(*(consumption.stop() for consumption in self._consumptions), return_exceptions=True)
         if turns := [turn for activation in self._cache.busy() if (turn := activation.turn) is not None]:
             await asyncio.wait(turns, timeout=grace)
@@ -158,6 +187,7 @@ class Host:
     async def stop(self) -> None:
         """End the turns that are still going on and hand their messages over."""
         self._stopping = True
+        self._close_windows()
         for subscription in (*self._queried, self._warm, self._withdrawn):
             if subscription is not None:
                 await subscription.stop()
@@ -165,12 +195,15 @@ class Host:
             work.cancel()
         if self._keeper is not None:
             self._keeper.cancel()
+        if self._clock_reader is not None:
+            self._clock_reader.cancel()
         await asyncio.gather(*(activation.stop() for activation in self._cache.clear()), return_exceptions=True)
         self.watchdog.stop()
 
     def abandon(self) -> None:
         """Forget everything at once, as a process does that is killed: for tests, which end the connection and the asyncio tasks too."""
         self._stopping = True
+        self._close_windows()
         self.watchdog.stop()
         for activation in self._cache.clear():
             activation.evict()
@@ -201,6 +234,8 @@ class Host:
             withdrawer(message.subject.rpartition(".")[2], serials or None)
 
     def _on_mail(self, definition: RunDefinition, prefix: int, delivery: Delivery) -> None:
+        if self._server_clock is not None:
+            self._server_clock.at_least(delivery.timestamp)
         run_id = delivery.subject[prefix:].partition(".")[0]
         try:
             message = decode_mail(delivery.data)
@@ -253,6 +288,10 @@ class Host:
         task = asyncio.create_task(work)
         self._works.add(task)
         task.add_done_callback(self._works.discard)
+
+    def _close_windows(self) -> None:
+        for window in self._windows.values():
+            window.close()
 
     def _reconnected(self) -> None:
         self.doubt_before = self.now() + CLOCK_SLACK

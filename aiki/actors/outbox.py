@@ -29,7 +29,14 @@ from aiki.types.errors import Conflict, OutcomeUnknown, RequestTimeout
 from aiki.types.messages import Cancel, Dispatch, Start, Wake, attempts_made, encode
 from aiki.types.subjects import Subjects
 
-__all__ = ["DEFAULT_QUEUE", "Outbox"]
+__all__ = ["DEFAULT_QUEUE", "EARLY", "Outbox"]
+
+EARLY = 2.0
+"""Seconds by which alarms are set ahead of their instants, for the host to wait for the rest.
+
+The server fires dense schedules up to 0.25 s late, and a run that was evicted must be read and replayed before its instant, of which one
+worker does some ten thousand a second at best.
+"""
 
 DEFAULT_QUEUE = "default"
 PAUSE = 0.05
@@ -55,6 +62,8 @@ class Outbox:
             return
         while owed:
             answers = [(entry, self._publish(entry, state, pending, again)) for entry in owed]
+            if len(answers) > 1:  # each is looked at, also when one of them raises
+                await asyncio.gather(*(answer for _, answer in answers if answer is not None), return_exceptions=True)
             owed = []
             for entry, answer in answers:
                 try:
@@ -79,7 +88,7 @@ class Outbox:
             case OutAlarm():
                 return self._transport.schedule(
                     f"{self._subjects.timer_prefix}{state.run_id}.{entry.serial}",
-                    entry.due,
+                    entry.due - EARLY,
                     self._mailbox(state),
                     encode(Wake(entry.serial, entry.due)),
                     message_id=message_id,

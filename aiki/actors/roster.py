@@ -27,6 +27,9 @@ class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
     max_runs: int
     max_tasks: int
     python: str = ""
+    serves: tuple[tuple[str, str], ...] = ()
+    """(queue, task): a task may have a queue of its own."""
+    actors: tuple[str, ...] = ()
 
 
 _decode = msgspec.json.Decoder(WorkerInfo).decode

@@ -57,6 +57,7 @@ def streams(subjects: Subjects, *, replicas: int = 1, storage: Storage = "file")
         work_queue(subjects.mail_stream, subjects.mail_prefix, subjects.timer_prefix),
         work_queue(subjects.task_stream, subjects.task_prefix, subjects.delay_prefix),
         bucket(subjects.schedules_stream, subjects.schedules_prefix),
+        bucket(subjects.actors_stream, subjects.actors_prefix),
         bucket(subjects.workers_stream, subjects.workers_prefix),
         beats(subjects, replicas=replicas),
     )

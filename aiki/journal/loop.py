@@ -211,6 +211,11 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
                         ctypes.pythonapi.Py_IncRef(ctypes.py_object(coroutine))
         finally:
             self._leave(before)
+        # Nothing is left that refers to itself, so the memory is free at once. What is called back by this, a closed loop drops.
+        for task in tasks:
+            task.remove_done_callback(self._forget)
+            if (waiter := task._fut_waiter) is not None:  # type: ignore[attr-defined]
+                waiter.cancel()
         self._tasks.clear()
 
     def _enter(self) -> Outer:

@@ -47,6 +47,7 @@ from aiki.types.errors import IdempotencyConflict, NonDeterminismError, Workflow
 from aiki.types.failure import ErrorInfo
 from aiki.types.messages import (
     Answer,
+    AnyWord,
     Cancel,
     CancelStep,
     Ended,
@@ -62,7 +63,6 @@ from aiki.types.messages import (
     Unpause,
     Update,
     Wake,
-    Word,
     encode,
 )
 from aiki.types.retry import Retry
@@ -108,6 +108,8 @@ class RunMachine:
         self.replaying = False
         self.restart = False
         """The code is to begin anew: commit, and make a new machine from the state."""
+        self.rung = False
+        """An alarm has come ahead of its instant. The next commit strikes it out of the state: until then its message stands for it."""
         seed = int.from_bytes(blake2b(state.run_id.encode(), digest_size=6).digest(), "big")
         self.loop = DeterministicLoop.new(seed)
         self._program = program
@@ -125,6 +127,7 @@ class RunMachine:
         """Recorded during a pause, for the code to see afterwards."""
         self._publications = state.published_before
         self._publishing = False
+        self._cancellations = 0
         self.queries: Mapping[str, QueryHandler] = {}
         """Given by the program: what answers a query, by name."""
         self.updates: Mapping[str, UpdateHandler] = {}
@@ -199,7 +202,7 @@ class RunMachine:
                     if message.id not in self._applied and not is_final(self.state.status):
                         self._add(Ignored(now, message.id, type(message).__name__), now)
 
-    def _obey(self, message: Word, now: float) -> None:
+    def _obey(self, message: AnyWord, now: float) -> None:
         """What somebody has asked of the run, for the first time."""
         match message:
             case Event():
@@ -265,16 +268,14 @@ class RunMachine:
         due = self._steps.next_due()
         return due if timer is None or (due is not None and due < timer) else timer
 
-    @property
-    def armed(self) -> bool:
-        """Whether an alarm is set that comes by the next deadline, if there is one."""
-        due = self.deadline()
+    def armed(self, due: float | None) -> bool:
+        """Whether an alarm is set that comes by that deadline, if there is one."""
         return due is None or any(alarm.due <= due for alarm in self.state.alarms)
 
     def arm(self) -> None:
         """Owe an alarm for the next deadline, unless one that comes by then is set already."""
         due = self.deadline()
-        if due is None or self.armed:
+        if due is None or self.armed(due):
             return
         serial = self._record.next_serial()
         self.state.alarms.append(Alarm(serial, due))
@@ -283,6 +284,11 @@ class RunMachine:
     def take_local(self) -> list[Operation]:
         """The local steps that are to begin now; each is handed out once, unless its outcome has come meanwhile."""
         return self._steps.take_local() if self.state.paused is None else []
+
+    def take_ended(self) -> bool:
+        """Whether steps have ended without an outcome of their own, so that bodies must be stopped."""
+        ended, self._steps.ended = self._steps.ended, False
+        return ended
 
     def pending(self, id: StepId) -> PendingStep | None:
         """A step that has no outcome yet."""
@@ -371,7 +377,7 @@ class RunMachine:
             else:
                 entries.append((index, entry))
         self.loop.advance(began)
-        self._steps.prepare(entries, optional_before)
+        self._steps.prepare(entries, optional_before, began)
         if self.state.paused is not None:
             paused = max(place for place, (_, entry) in enumerate(entries) if isinstance(entry, Paused))
             self._deferred, entries = entries[paused + 1 :], entries[: paused + 1]
@@ -422,12 +428,19 @@ class RunMachine:
         self._show([(self._record.append(entry), entry)], now)
 
     def _take(self, recorded: tuple[int, RecordedStep] | None, now: float) -> None:
-        if recorded is not None:
-            self._show([recorded], now)
+        if recorded is None:
+            return
+        if self.state.paused is not None:
+            self._deferred.append(recorded)
+        elif self._goes_on():
+            self._steps.recorded(*recorded)
+            self._guarded(lambda: self._replay(*recorded), now)
 
     def _expire(self, now: float) -> None:
         """Steps whose time is over fail, each at its instant, however late that is noticed: timers that were due later fire later."""
-        while not self.restart and self.state.paused is None and (expired := self._steps.take_expired(now)) is not None:
+        if now < self._steps.earliest or self.state.paused is not None:
+            return
+        while not self.restart and (expired := self._steps.take_expired(now)) is not None:
             message, limit = expired
             self._take(self._steps.record(message, self._instant(limit)), now)
 
@@ -501,9 +514,13 @@ class RunMachine:
         alarms = [alarm for alarm in self.state.alarms if alarm.serial != message.serial]
         if len(alarms) != len(self.state.alarms):
             self.state.alarms = alarms
-            self.dirty = True
-        # The alarm itself says that its instant has come, whatever this host's clock shows.
-        self.advance(max(now, message.due))
+            # It has come, so it was sent.
+            self.state.outbox = [entry for entry in self.state.outbox if entry.serial != message.serial]
+            if message.due > now:
+                self.rung = True
+            else:
+                self.dirty = True
+        self.advance(now)
 
     def _settle(self, now: float) -> None:
         """The loop is drained: take up what the code has issued, and see whether it has ended."""
@@ -518,7 +535,9 @@ class RunMachine:
         except NonDeterminismError as error:
             self._end_attempt(error, now)
             return
-        self._steps.withdraw_abandoned(now)
+        if self.loop.cancellations != self._cancellations:
+            self._cancellations = self.loop.cancellations
+            self._steps.withdraw_abandoned(now)
         if self.loop.next_timer() is None and not self._steps.awaited and not self.inbox.waits and not self.updates:
             raise WorkflowStuck("the code waits for something that can never come: no step, timer or message is outstanding")
 

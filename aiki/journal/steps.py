@@ -54,15 +54,18 @@ class Steps:
         self._ordinals: dict[str, int] = {}
         self._operations: dict[StepId, Operation] = {}
         self._pending: dict[StepId, PendingStep] = {(step.address, step.ordinal): step for step in record.state.pending}
-        self._unconsumed: dict[StepId, tuple[int, RecordedStep]] = {}
+        self._unconsumed: dict[StepId, tuple[int, RecordedStep, bool]] = {}
+        """With their places in the journal, and whether they are optional."""
         self._optional = 0
         """How many of the unconsumed belong to earlier attempts of the workflow, which later code need not take up."""
         self._optional_before = 0
+        self._began = 0.0
         self._late: list[tuple[int, StepId]] = []
         self._new: list[Operation] = []
         self._local: list[Operation] = []
-        self._cancellations = 0
-        self._earliest = math.inf
+        self.ended = False
+        """Some were withdrawn, or their time was over: their bodies are to be stopped."""
+        self.earliest = math.inf
         """No step's time is over before this instant: most turns need not look at every step."""
         for step in self._pending.values():
             self._bound(step)
@@ -160,19 +163,32 @@ class Steps:
 
     # -- replay
 
-    def prepare(self, entries: Iterable[tuple[int, Entry]], optional_before: int) -> None:
-        """The journal that is about to be replayed. What stands before place `optional_before` need not be taken up."""
+    def prepare(self, entries: Iterable[tuple[int, Entry]], optional_before: int, began: float) -> None:
+        """The journal that is about to be replayed.
+
+        What stands before place `optional_before` need not be taken up, nor what was issued before this attempt `began`.
+        """
         self._optional_before = optional_before
+        self._began = began
         for index, entry in entries:
             if isinstance(entry, RecordedStep):
-                self._unconsumed[entry.address, entry.ordinal] = (index, entry)
-                self._optional += index < optional_before
+                optional = self._is_optional(index, entry)
+                self._unconsumed[entry.address, entry.ordinal] = (index, entry, optional)
+                self._optional += optional
         # Steps are resolved at their place in the journal, not when they are issued, unless that place has passed.
         self._late.clear()
 
+    def _is_optional(self, index: int, entry: RecordedStep) -> bool:
+        """An earlier attempt of the workflow has issued it."""
+        return index < self._optional_before or (self._optional_before > 0 and entry.issued_at <= self._began)
+
     def recorded(self, index: int, entry: RecordedStep) -> None:
         """A record of this very moment joins the others."""
-        self._unconsumed[entry.address, entry.ordinal] = (index, entry)
+        id = (entry.address, entry.ordinal)
+        if id not in self._unconsumed:
+            optional = self._is_optional(index, entry)
+            self._optional += optional
+            self._unconsumed[id] = (index, entry, optional)
 
     def resolve(self, id: StepId) -> None:
         """The journal has come to this step: its outcome goes to the code, if that has issued it."""
@@ -187,8 +203,8 @@ class Steps:
                 self._consume(id)
 
     def _consume(self, id: StepId) -> None:
-        index, entry = self._unconsumed.pop(id)
-        self._optional -= index < self._optional_before
+        _, entry, optional = self._unconsumed.pop(id)
+        self._optional -= optional
         self._operations[id].resolve(Outcome(entry.value, entry.error, entry.failed, entry.started_at != NOT_BEGUN))
         if entry.address[len(entry.name)] == ":":
             del self._operations[id]
@@ -252,9 +268,6 @@ class Steps:
 
     def withdraw_abandoned(self, now: float) -> None:
         """Withdraw the steps that nobody waits for any more, since whoever did was interrupted."""
-        if self._loop.cancellations == self._cancellations:
-            return
-        self._cancellations = self._loop.cancellations
         for id, operation in list(self._operations.items()):
             if operation.abandoned and (pending := self._pending.get(id)) is not None:
                 self.recorded(*self._withdraw(pending, now, "nobody waits for it any more"))
@@ -267,6 +280,7 @@ class Steps:
         return self._end_step(pending, now, b"", ErrorInfo.of(TaskCancelled(why)))
 
     def _take_back(self, pending: PendingStep) -> None:
+        self.ended = True
         if pending.kind == "task":
             self._record.owe(OutWithdrawal(self._record.next_serial(), pending.serial, pending.name, pending.queue))
 
@@ -320,11 +334,11 @@ class Steps:
 
         One that the code does not wait for is dropped: an attempt of the workflow that calls it later begins it anew.
         """
-        while now >= self._earliest:
+        while now >= self.earliest:
             limits = [(limit, id) for id, step in self._pending.items() if (limit := limit_of(step)) is not None]
             limit, id = min(limits, key=lambda each: each[0], default=(math.inf, ("", 0)))
             if limit > now:
-                self._earliest = limit
+                self.earliest = limit
                 continue
             self._take_back(self._pending[id])
             if id in self._operations and self._record.state.retry_at is None:
@@ -335,8 +349,8 @@ class Steps:
 
     def _bound(self, step: PendingStep) -> None:
         limit = limit_of(step)
-        if limit is not None and limit < self._earliest:
-            self._earliest = limit
+        if limit is not None and limit < self.earliest:
+            self.earliest = limit
 
     def take_up_new(self, now: float) -> None:
         """What the code has issued becomes part of the state. `NonDeterminismError` when the journal holds other steps in its place."""
@@ -408,7 +422,7 @@ class Steps:
         self._record.owe(OutDispatch(step.serial, step.address, step.ordinal, due))
 
     def _non_determinism(self) -> NonDeterminismError:
-        recorded = [f"{step.name} ({step.address}, call {step.ordinal + 1})" for _, step in self._unconsumed.values()]
+        recorded = [f"{step.name} ({step.address}, call {step.ordinal + 1})" for _, step, _ in self._unconsumed.values()]
         issued = [f"{operation.name} ({operation.id[0]}, call {operation.id[1] + 1})" for operation in self._new]
         return NonDeterminismError(
             "the code does not fit the recorded journal\n"

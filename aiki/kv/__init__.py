@@ -1,7 +1,8 @@
 """The stores: states of actors under compare-and-set."""
 
 from aiki.kv.actor_store import OPERATION_HEADER, STATE_HEADER, ActorStore, StoredState
+from aiki.kv.entity_store import EntityStore
 from aiki.kv.run_store import RunStore
 from aiki.kv.schedule_store import ScheduleStore
 
-__all__ = ["OPERATION_HEADER", "STATE_HEADER", "ActorStore", "RunStore", "ScheduleStore", "StoredState"]
+__all__ = ["OPERATION_HEADER", "STATE_HEADER", "ActorStore", "EntityStore", "RunStore", "ScheduleStore", "StoredState"]

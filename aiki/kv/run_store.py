@@ -8,7 +8,7 @@ Keys: `<run id>` for the state, `<run id>.s<start>-<end>` for sealed segments of
 from aiki.kv.actor_store import ActorStore
 from aiki.transport.port import Stored, Transport
 from aiki.transport.surely import surely
-from aiki.types.messages import Start, Word, decode_mail
+from aiki.types.messages import AnyWord, Start, decode_mail
 from aiki.types.subjects import Subjects
 
 __all__ = ["RunStore"]
@@ -38,13 +38,13 @@ class RunStore(ActorStore):
         message = None if stored is None else decode_mail(stored.data)
         return message if isinstance(message, Start) else None
 
-    async def words(self, subject: str) -> list[Word]:
+    async def words(self, subject: str) -> list[AnyWord]:
         """What has been asked of a run and is not settled yet, oldest first."""
-        found: list[Word] = []
+        found: list[AnyWord] = []
         sequence = 0
         while (stored := await self._read_next(subject, sequence + 1)) is not None:
             sequence = stored.sequence
-            if isinstance(message := decode_mail(stored.data), Word):
+            if isinstance(message := decode_mail(stored.data), AnyWord):
                 found.append(message)
         return found
 

@@ -43,6 +43,8 @@ class StreamAnswer(Problem):
     config: dict[str, Any] = {}
     state: _StreamState = msgspec.field(default_factory=_StreamState)
     total: int = 0
+    ts: str = ""
+    """The server's time."""
 
 
 class ConsumerAnswer(Problem):
@@ -51,6 +53,7 @@ class ConsumerAnswer(Problem):
     config: dict[str, Any] = {}
     num_pending: int = 0
     num_ack_pending: int = 0
+    num_waiting: int = 0
 
 
 class StoredMessage(msgspec.Struct):

@@ -76,6 +76,12 @@ class Catalogue:
             raise self._api.failure(answer.error, subject, stream)
         return answer.num_pending, answer.num_ack_pending
 
+    async def pullers(self, stream: str, durable: str) -> int:
+        answer = await self._api.call(f"CONSUMER.INFO.{stream}.{durable}", None, ConsumerAnswer)
+        if answer.error is not None and answer.error.err_code != NO_CONSUMER:
+            raise self._api.failure(answer.error, f"CONSUMER.INFO.{stream}.{durable}", stream)
+        return answer.num_waiting
+
     async def subjects(self, stream: str, pattern: str) -> list[str]:
         found: set[str] = set()
         offset = 0

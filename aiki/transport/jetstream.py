@@ -201,6 +201,10 @@ class JetStreamTransport:
         self._check_open()
         return await self._catalogue.backlog(stream, durable)
 
+    async def pullers(self, stream: str, durable: str) -> int:
+        self._check_open()
+        return await self._catalogue.pullers(stream, durable)
+
     # Streams.
 
     async def last(self, stream: str, subject: str) -> Stored | None:
@@ -251,6 +255,11 @@ class JetStreamTransport:
         self._check_open()
         config = await self._catalogue.config(name)
         return None if config is None else stream_spec(config)
+
+    async def server_time(self, stream: str) -> float:
+        self._check_open()
+        answer = await self._api.demand(f"STREAM.INFO.{stream}", None, StreamAnswer, stream)
+        return parse_instant(answer.ts)
 
     # The connection.
 

@@ -260,8 +260,14 @@ class Transport(Protocol):
     async def stream(self, name: str) -> StreamSpec | None:
         """A stream's present settings; None when it does not exist."""
 
+    async def server_time(self, stream: str) -> float:
+        """The instant now by the clock of the stream's leader, read at some moment between the call and its answer."""
+
     async def backlog(self, stream: str, durable: str) -> tuple[int, int]:
         """A consumer's (waiting, delivered but unsettled) messages."""
+
+    async def pullers(self, stream: str, durable: str) -> int:
+        """How many demands for messages wait at a consumer: 0 when nobody has room for one, or when there is no such consumer."""
 
     def server(self) -> ServerInfo:
         """The server this connection has reached last."""

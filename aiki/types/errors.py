@@ -29,6 +29,14 @@
     ├── ChildFailed                raised inside a workflow: a sub-workflow ended without a result
     │   ├── ChildCancelled         ... because it was cancelled
     │   └── ChildTimedOut          ... because it took too long
+    ├── ActorError                 an actor did not do what it was asked to
+    │   ├── ActorFailed            its handler raised; its state is as it was
+    │   ├── ActorHeld              it is held, since a handler failed: it takes no messages until it is resumed
+    │   ├── ActorStopped           it was stopped, since a handler failed
+    │   ├── ActorTimeout           it has not answered in time; it may or may not do so yet
+    │   ├── ActorDeadlock          actors wait for each other; it names them
+    │   ├── ActorNotFound          there is nothing to show: nobody has changed it yet, or it has expired
+    │   └── UnknownHandler         it has no handler of that name
     ├── NonDeterminismError        the code does not fit the recorded journal
     ├── WorkflowStuck              the code waits for something that can never come
     ├── DurableLoopError           workflow code tried real I/O or threads on the deterministic loop
@@ -51,6 +59,13 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 __all__ = [
+    "ActorDeadlock",
+    "ActorError",
+    "ActorFailed",
+    "ActorHeld",
+    "ActorNotFound",
+    "ActorStopped",
+    "ActorTimeout",
     "AikiError",
     "BackfillTooLarge",
     "ChildCancelled",
@@ -87,6 +102,7 @@ __all__ = [
     "TopologyMismatch",
     "TransportError",
     "UnknownEvent",
+    "UnknownHandler",
     "UnknownWorkflow",
     "UpdateFailed",
     "WorkerLost",
@@ -297,6 +313,54 @@ class ChildTimedOut(ChildFailed):
     """The sub-workflow took longer than its timeout."""
 
     code = "child_timed_out"
+
+
+class ActorError(AikiError):
+    """An actor did not do what it was asked to. Fields: `actor` (its type), `id`, `handler`."""
+
+    code = "actor"
+
+
+class ActorFailed(ActorError):
+    """The handler raised; the actor's state is as it was. Field: `error` (an `ErrorInfo`)."""
+
+    code = "actor_failed"
+
+
+class ActorHeld(ActorError):
+    """A handler failed, and by the actor's policy it takes no messages until it is resumed. Field: `error` (why it is held)."""
+
+    code = "actor_held"
+
+
+class ActorStopped(ActorError):
+    """A handler failed, and by the actor's policy it was stopped: its state is gone. Field: `error` (why)."""
+
+    code = "actor_stopped"
+
+
+class ActorTimeout(ActorError):
+    """The actor has not answered in time; whether it has done or will do what it was asked is not known. Field: `timeout` (seconds)."""
+
+    code = "actor_timeout"
+
+
+class ActorDeadlock(ActorError):
+    """Actors wait for each other. Field: `chain` (keys of actors, each of which waits for the next; the first is also the last)."""
+
+    code = "actor_deadlock"
+
+
+class ActorNotFound(ActorError):
+    """Nobody has changed that actor yet, or its state has expired."""
+
+    code = "actor_not_found"
+
+
+class UnknownHandler(ActorError):
+    """The actor has no handler of that name."""
+
+    code = "unknown_handler"
 
 
 class NonDeterminismError(AikiError):

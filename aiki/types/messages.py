@@ -15,6 +15,7 @@ from aiki.types.states import State
 __all__ = [
     "NOT_BEGUN",
     "Answer",
+    "AnyWord",
     "Attempt",
     "Cancel",
     "CancelStep",
@@ -146,7 +147,7 @@ class StepBegun(_Wire, frozen=True, tag="begun"):
 
 
 class Wake(_Wire, frozen=True, tag="wake"):
-    """An alarm that the run has set for itself, and that is never early: its instant `due` has come."""
+    """An alarm that the run has set for itself. It comes a little before its instant `due`, so that the run is ready then."""
 
     serial: int
     due: float
@@ -158,21 +159,21 @@ class Resume(_Wire, frozen=True, tag="resume"):
     reason: str = ""
 
 
-class _Word(_Wire, frozen=True, kw_only=True):
+class Word(_Wire, frozen=True, kw_only=True):
     """What somebody asks of a run. One `id` counts once. `after`: the id of the word that its sender has sent the run before it."""
 
     id: str
     after: str = ""
 
 
-class Event(_Word, frozen=True, tag="event"):
+class Event(Word, frozen=True, tag="event"):
     """Something that the run may wait for."""
 
     name: str
     payload: bytes
 
 
-class Update(_Word, frozen=True, tag="update"):
+class Update(Word, frozen=True, tag="update"):
     """A message that the run's code handles and answers, on the core subject `reply`; each time it comes it is answered the same."""
 
     name: str
@@ -180,35 +181,32 @@ class Update(_Word, frozen=True, tag="update"):
     reply: str = ""
 
 
-class Cancel(_Word, frozen=True, tag="cancel"):
+class Cancel(Word, frozen=True, tag="cancel"):
     """Interrupt the run's code, which may clean up; `terminate`: end the run without asking it."""
 
     reason: str = ""
     terminate: bool = False
 
 
-class CancelStep(_Word, frozen=True, tag="cancel-step"):
+class CancelStep(Word, frozen=True, tag="cancel-step"):
     """Withdraw the outstanding steps of that name."""
 
     name: str
     reason: str = ""
 
 
-class Pause(_Word, frozen=True, tag="pause"):
+class Pause(Word, frozen=True, tag="pause"):
     """Let the code rest: what comes is recorded and waits."""
 
     reason: str = ""
 
 
-class Unpause(_Word, frozen=True, tag="unpause"):
+class Unpause(Word, frozen=True, tag="unpause"):
     """Go on with what has come since the pause."""
 
 
-class EndSleep(_Word, frozen=True, tag="end-sleep"):
+class EndSleep(Word, frozen=True, tag="end-sleep"):
     """End the sleep that would end first, now."""
-
-
-Word = Event | Update | Cancel | CancelStep | Pause | Unpause | EndSleep
 
 
 class Query(_Wire, frozen=True, tag="query"):
@@ -235,7 +233,8 @@ class Ended(_Wire, frozen=True, tag="ended"):
     error: ErrorInfo | None
 
 
-Mail = Start | StepResult | StepFailedOnce | Wake | Resume | Ended | StepBegun | Word
+AnyWord = Event | Update | Cancel | CancelStep | Pause | Unpause | EndSleep
+Mail = Start | StepResult | StepFailedOnce | Wake | Resume | Ended | StepBegun | AnyWord
 
 
 class Dispatch(_Wire, frozen=True, tag="task"):

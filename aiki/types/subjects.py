@@ -6,6 +6,8 @@
     tasks     stream AIKI_TASK_<region>            aiki.<region>.task.<queue>.<task>.<run id>.<n>, delayed ones
                                                    aiki.<region>.delay.<run id>.<n>
     schedules KV bucket aiki-schedules-<region>    key <schedule id>; its mailbox is aiki.<region>.mail.schedule.<schedule id>
+    actors    KV bucket aiki-actors-<region>       key <type>.<id>; mailbox aiki.<region>.mail.actor.<type>.<id>.<call>, reminders
+                                                   aiki.<region>.timer.actor.<type>.<id>.<name>
     workers   KV bucket aiki-workers-<region>      key <worker id>, expires
     beats     KV bucket aiki-beats-<region>        key <run id>.<n>: the last heartbeat of a dispatch; in memory, expires
 
@@ -49,10 +51,12 @@ class Subjects:
         self.mail_stream = f"AIKI_MAIL_{token}"
         self.task_stream = f"AIKI_TASK_{token}"
         self.schedules_stream = f"KV_aiki-schedules-{token}"
+        self.actors_stream = f"KV_aiki-actors-{token}"
         self.workers_stream = f"KV_aiki-workers-{token}"
         self.beats_stream = f"KV_aiki-beats-{token}"
         self.runs_prefix = f"$KV.aiki-runs-{token}."
         self.schedules_prefix = f"$KV.aiki-schedules-{token}."
+        self.actors_prefix = f"$KV.aiki-actors-{token}."
         self.workers_prefix = f"$KV.aiki-workers-{token}."
         self.beats_prefix = f"$KV.aiki-beats-{token}."
         self.mail_prefix = f"{root}.mail."
@@ -97,6 +101,27 @@ class Subjects:
     def schedule_alarms(self, schedule_id: str) -> str:
         """The common part, up to its number, of the alarms of a schedule. One token more than a run's, whatever the id."""
         return f"{self.timer_prefix}schedule.{to_token(schedule_id)}."
+
+    @staticmethod
+    def actor_key(type: str, id: str) -> str:
+        """The key of an entity actor: two tokens, the part of all its subjects that is its own."""
+        return f"{to_token(type)}.{to_token(id)}"
+
+    def actor_mail(self, type: str) -> str:
+        """The common part, up to the actor's id, of the mailboxes of all actors of a type."""
+        return f"{self.mail_prefix}actor.{to_token(type)}."
+
+    def actor_mailbox(self, key: str) -> str:
+        """The common part, up to the call's name, of the mailbox of one actor."""
+        return f"{self.mail_prefix}actor.{key}."
+
+    def actor_consumer(self, type: str) -> str:
+        """The durable consumer of the mailboxes of a type."""
+        return _consumer("actor", to_token(type), "")
+
+    def actor_reminder(self, key: str, name: str) -> str:
+        """The schedule of an actor's reminder. Two tokens more than a schedule's alarm has, whatever the names."""
+        return f"{self.timer_prefix}actor.{key}.{to_token(name)}"
 
     def task_mail(self, queue: str, task: str) -> str:
         """The common part, up to the run id, of the subjects of a task's dispatches in a queue."""

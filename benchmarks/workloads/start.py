@@ -1,12 +1,12 @@
 """Starting many runs, a bounded number of them at a time."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from benchmarks.engine import Engine, Run, Workflow
 from benchmarks.options import Options
 
-__all__ = ["start_all", "warm_up"]
+__all__ = ["start_all", "start_due", "warm_up"]
 
 WARM_UP_RUNS = 30
 WARM_UP_STEPS = 5
@@ -21,6 +21,17 @@ async def start_all(engine: Engine, workflow: Workflow, labels: Sequence[str], o
             return await engine.start(workflow, label, options.steps)
 
     return list(await asyncio.gather(*(start(label) for label in labels)))
+
+
+async def start_due(engine: Engine, due: Mapping[str, int], options: Options) -> None:
+    """Start a sleeper per label, due at its instant (in ms since the epoch), at most `conc` starts at a time. Nobody waits for them."""
+    labels = iter(due.items())
+
+    async def start() -> None:
+        for label, instant in labels:
+            await engine.start("sleeper", label, instant)
+
+    await asyncio.gather(*(start() for _ in range(options.conc)))
 
 
 async def warm_up(engine: Engine) -> None:

@@ -63,8 +63,8 @@ def test_an_alarm_of_a_recorded_run_still_wakes_it() -> None:
     sleeping = next(value for value in load("again").states if decode_state(value).status == "sleeping")
     (alarm,) = decode_state(sleeping).alarms
     machine = begin(definition, sleeping, decode_state(sleeping).updated_at)
-    machine.apply(Wake(alarm.serial, alarm.due), 0.0)
-    assert isinstance(decode_entries(machine.snapshot(0.0).entries)[-1], Tick)
+    machine.apply(Wake(alarm.serial, alarm.due), alarm.due)
+    assert isinstance(decode_entries(machine.snapshot(alarm.due).entries)[-1], Tick)
     machine.evict()
 
 

@@ -9,7 +9,23 @@ from uuid import uuid4
 import msgspec
 from pydantic import BaseModel
 
-from aiki.sdk import Client, Context, Retry, RunId, Schedule, ScheduleHandle, TaskContext, Worker, task, workflow
+from aiki.sdk import (
+    Actor,
+    ActorContext,
+    ActorRef,
+    Client,
+    Context,
+    Retry,
+    RunId,
+    Schedule,
+    ScheduleHandle,
+    TaskContext,
+    Worker,
+    actor,
+    handler,
+    task,
+    workflow,
+)
 from aiki.testing import Replayed, TestEnvironment, replay
 
 
@@ -94,6 +110,38 @@ async def order(ctx: Context, order: Order) -> Receipt:
     assert_type(ctx.run_id, RunId)
     assert_type(ctx.attempt, int)
     return receipt
+
+
+@actor(name="cart", ttl=timedelta(days=1), on_error="hold")
+class Cart(Actor):
+    items: list[str] = []
+
+    @handler
+    async def add(self, ctx: ActorContext, item: str) -> int:
+        self.items.append(item)
+        assert_type(await Cart.ref(ctx, "other").ask.size(), int)
+        assert_type(await self.size(), int)
+        ctx.remind(Cart.clear, after=timedelta(hours=1))
+        return len(self.items)
+
+    @handler(read_only=True)
+    async def size(self, ctx: ActorContext) -> int:
+        return len(self.items)
+
+    @handler
+    async def clear(self, ctx: ActorContext) -> None:
+        self.items.clear()
+
+
+async def actors(client: Client, ctx: Context) -> None:
+    cart = Cart.ref(client, "user-1", timeout=timedelta(seconds=5), key="k")
+    assert_type(cart, ActorRef[Cart])
+    assert_type(await cart.ask.add("book"), int)
+    assert_type(await cart.ask.add(item="book"), int)
+    await cart.tell.add("pen")
+    assert_type(await Cart.ref(ctx, "user-1").ask.size(), int)
+    assert_type((await cart.describe()).id, str)
+    Worker(client).registry.add(Cart).add(order)
 
 
 async def count() -> int:

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from aiki.sdk import Client, Context, TaskContext, Worker, task, workflow
+from aiki.sdk import Actor, ActorContext, Client, Context, TaskContext, Worker, actor, handler, task, workflow
 from aiki.testing import TestEnvironment
 
 
@@ -31,6 +31,26 @@ def ship(order: Order, task: TaskContext) -> str:
 @workflow(name="order", version="1.0.0")
 async def order(ctx: Context, order: Order) -> Receipt:
     return await charge.run(ctx, Payment(order.id))
+
+
+@actor(name="cart")
+class Cart(Actor):
+    items: list[str] = []
+
+    @handler
+    async def add(self, ctx: ActorContext, item: str) -> int:
+        return len(item)
+
+
+async def actors(client: Client) -> None:
+    cart = Cart.ref(client, "user-1")
+    await cart.ask.add(3)  # E: str
+    await cart.ask.add()  # E: argument
+    await cart.tell.add("book", "pen")  # E: argument
+    await cart.ask.remove("book")  # E: remove
+    text: str = await cart.ask.add("book")  # E: int
+    Cart.ref(client, 1)  # E: str
+    actor(name="cart", on_error="ignore")  # E: ignore
 
 
 async def three(a: int, b: int, c: int) -> int:

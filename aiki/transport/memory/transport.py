@@ -170,6 +170,13 @@ class MemoryTransport:
     async def backlog(self, stream: str, durable: str) -> tuple[int, int]:
         return await self._call(lambda: self._server.consumer(stream, durable).backlog())
 
+    async def pullers(self, stream: str, durable: str) -> int:
+        def count() -> int:
+            found = self._server.stream(stream).consumers.get(durable)
+            return 0 if found is None else sum(puller.has_room() for puller in found.pullers)
+
+        return await self._call(count)
+
     # Streams.
 
     async def last(self, stream: str, subject: str) -> Stored | None:
@@ -193,6 +200,13 @@ class MemoryTransport:
     async def stream(self, name: str) -> StreamSpec | None:
         found = await self._call(lambda: self._server.streams.get(name))
         return None if found is None else found.spec
+
+    async def server_time(self, stream: str) -> float:
+        def read() -> float:
+            self._server.stream(stream)
+            return self._server.now()
+
+        return await self._call(read)
 
     # The connection.
 

@@ -42,6 +42,24 @@ def test_crash(mode: str) -> None:
     assert (line["recorded_more_than_once"], line["never_finished"], line["lost"]) == (0, 0, 0)
 
 
+def test_sleepers() -> None:
+    line = figures("W4", "--sleepers", "20", "--steps", "1")
+    assert line.keys() >= HEAD - {"steps"} | {"late_p50_ms", "late_p99_ms", "late_max_ms", "pss_mb", "idle_pss_mb"}
+    assert (line["woke"], line["lost"], line["started_too_late"]) == (20, 0, 0)
+
+
+def test_scale() -> None:
+    line = figures("W7", "--runs", "50", "--steps", "1")
+    assert line.keys() >= {"server_bytes_per_run", "worker_bytes_per_run", "server_restarted_bytes_per_run", "restart_s"}
+    assert (line["woke"], line["lost"], line["woke_more_than_once"]) == (50, 0, 0)
+
+
+def test_entities() -> None:
+    line = figures("entities", "--asks", "200", "--actors", "10", "--lone", "20", "--touched", "50", "--conc", "16")
+    assert line.keys() >= {"asks_s", "p50_ms", "p99_ms", "read_p50_ms", "cold_asks_s", "pss_mb", "worker_cpu_us_per_ask", "load"}
+    assert line["pss_mb"] < 200
+
+
 def test_an_unknown_workload_is_refused_with_the_ones_there_are() -> None:
     done = benchmark("W9")
     assert done.returncode == 2

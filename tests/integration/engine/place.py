@@ -17,7 +17,7 @@ __all__ = ["Place", "eventually"]
 
 _numbers = itertools.count(1)
 
-Definition = Workflow[Any, Any] | Task[Any, Any, ..., Any]
+Definition = Workflow[Any, Any] | Task[Any, Any, ..., Any] | type[Any]
 
 
 class Place:

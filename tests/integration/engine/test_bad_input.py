@@ -380,7 +380,7 @@ async def test_a_duplicate_registration_is_refused(place: Place) -> None:
     with pytest.raises(DefinitionError, match=r"workflow 'buy' version '1\.0\.0' is registered twice"):
         registry.add(rebuy)
     for wrong in (print, "buy", None, Worker, buy.function):
-        with pytest.raises(DefinitionError, match="only workflows and tasks"):
+        with pytest.raises(DefinitionError, match="only workflows, tasks and actors"):
             registry.add(wrong)  # type: ignore[arg-type]
 
 

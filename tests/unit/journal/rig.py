@@ -137,9 +137,9 @@ class Rig:
             self.started += [operation.id for operation in ready]
             if machine.deadline() is not None:
                 machine.arm()
-            if machine.dirty:
+            if machine.dirty or machine.rung:
                 self.value = encode_state(machine.snapshot(self.now))
-                machine.dirty = False
+                machine.dirty = machine.rung = False
             for entry in machine.state.outbox:
                 if (
                     isinstance(entry, OutDispatch)

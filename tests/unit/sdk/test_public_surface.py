@@ -7,11 +7,13 @@ import sys
 import pytest
 
 SURFACE = {
-    "aiki.sdk": """AikiError BackfillTooLarge Client Context DefinitionError ErrorInfo IdempotencyConflict InvalidName
+    "aiki.sdk": """Actor ActorContext ActorDeadlock ActorError ActorFailed ActorHeld ActorNotFound ActorRef ActorStopped
+        ActorTimeout ActorView AikiError BackfillTooLarge Client Context DefinitionError ErrorInfo IdempotencyConflict InvalidName
         InvalidSchedule NonDeterminismError PayloadError PayloadTooLarge ResultTimeout Retry RetryAfter RunEnded RunHandle RunId
         RunNotFound RunStatus RunView Schedule ScheduleConflict ScheduleHandle ScheduleId ScheduleNotFound ScheduleView Task
-        TaskContext TaskFailed TaskId TaskTimedOut Trigger UnknownWorkflow Worker WorkerId WorkerLost Workflow
-        WorkflowCancelled WorkflowFailed WorkflowStuck WorkflowTimedOut task workflow""",
+        TaskContext TaskFailed TaskId TaskTimedOut Trigger UnknownHandler UnknownWorkflow Worker WorkerId WorkerLost Workflow
+        WorkflowCancelled WorkflowFailed WorkflowStuck WorkflowTimedOut actor handler task workflow""",
+    "aiki.actor": "Actor ActorContext ActorRef ActorView actor handler",
     "aiki.task": "Retry RetryAfter Task TaskContext task",
     "aiki.client": """AttemptView Client FiringView OnConflict RunHandle RunHistory RunStatus RunView ScheduleHandle ScheduleView
         StepView""",

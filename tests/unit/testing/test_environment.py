@@ -223,7 +223,9 @@ async def test_a_crash_in_the_sleep() -> None:
         await env.advance(timedelta(days=10))
         await env.crash_worker()
         await env.advance(timedelta(days=40))
-        assert (await handle.get_status()).state == "sleeping"
+        status = await handle.get_status()
+        assert status.state == "stalled", "its alarm has come, and there is no worker"
+        assert "nobody serves it" in status.waiting_on[0]
         await env.restart_worker()
         assert await handle.wait_for_completion() == RESULT
         assert (env.body_runs(charge), env.body_runs(pack), env.body_runs("pick")) == (1, 1, 1)

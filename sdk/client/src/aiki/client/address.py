@@ -6,7 +6,7 @@ import msgspec
 
 from aiki.transport.surely import surely
 from aiki.types.errors import RunEnded, RunNotFound
-from aiki.types.messages import Word, encode
+from aiki.types.messages import AnyWord, encode
 from aiki.types.states import State, is_final
 
 if TYPE_CHECKING:
@@ -57,12 +57,12 @@ class Mailbox:
             raise RunEnded(f"run {self._run_id} has {address.status}: it cannot be {what}", run_id=self._run_id, state=address.status)
         return address
 
-    async def say(self, word: Word, what: str) -> None:
+    async def say(self, word: AnyWord, what: str) -> None:
         """Put what is asked of the run into its mailbox, in the order of the calls. When this has returned, the run gets it."""
         address = await self.find_open(what)
         await self.put(address, word, f"{self._run_id}/{word.id}")
 
-    async def put(self, address: Address, word: Word, message_id: str) -> None:
+    async def put(self, address: Address, word: AnyWord, message_id: str) -> None:
         """The same, when the run was found already."""
         client = self._client
         said = client.said

@@ -10,25 +10,28 @@ from typing import Any, Literal, Self, TypeVar
 
 from aiki import telemetry
 from aiki.actors import history, roster
+from aiki.actors.server_clock import ServerClock
 from aiki.client.ends import Ends
 from aiki.client.handle import UNKNOWN, RunHandle
 from aiki.client.remembered import BoundedMap
 from aiki.client.schedule_views import ScheduleView
 from aiki.client.schedules import ScheduleHandle, Schedules
 from aiki.client.served import find_served
+from aiki.client.stalled import STALLED_AFTER, Stalls
 from aiki.client.views import RunStatus, queued_status, run_status
 from aiki.clock import Clock, SystemClock
+from aiki.entities import Caller
 from aiki.journal import Entry, RunState, decode_state
 from aiki.kv import RunStore
 from aiki.schema import Schema, payload_hash
 from aiki.transport.port import Ack, Transport
 from aiki.transport.surely import surely
-from aiki.types.duration import seconds
+from aiki.types.duration import Duration, seconds
 from aiki.types.errors import DefinitionError, IdempotencyConflict
 from aiki.types.identifiers import RunId, is_run_id, keyed_run_id, new_run_id
 from aiki.types.messages import Start, decode_mail, encode
 from aiki.types.names import check_key, check_name
-from aiki.types.states import STATES
+from aiki.types.states import STATES, is_final
 from aiki.types.subjects import Subjects
 from aiki.types.trigger import Trigger
 
@@ -47,22 +50,45 @@ class Client:
     """A connection to Aiki in one region. Make it with `connect`; `async with` closes it.
 
     `looks_again`: whether a run that is waited for is read from time to time though nothing was announced. Announcements are not durable;
-    on a transport that loses none this may be False.
+    on a transport that loses none this may be False. `clock`: this machine's. Instants are told by the server's clock, which is read from
+    time to time; not when `reads_server_clock` is False, for tests in which both are the same. `stalled_after`: how long a run may wait
+    for a worker that nobody runs before it shows as `stalled` (default: `$AIKI_STALLED_AFTER`, in seconds, or 60 seconds).
     """
 
-    def __init__(self, transport: Transport, *, region: str = "default", clock: Clock | None = None, looks_again: bool = True) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        *,
+        region: str = "default",
+        clock: Clock | None = None,
+        looks_again: bool = True,
+        reads_server_clock: bool = True,
+        stalled_after: Duration | None = None,
+    ) -> None:
         self.looks_again = looks_again
-        self.clock = clock or SystemClock()
         self.transport = transport
         self.region = region
         self.subjects = Subjects(region)
+        self.reads_server_clock = reads_server_clock
+        self.clock = self.server_clock(clock or SystemClock())
         self.store = RunStore(transport, self.subjects)
         self.ends = Ends(transport, self.subjects)
         self.said: BoundedMap[str, str] = BoundedMap(MOST_REMEMBERED)
         """The id of what was asked of a run last, by run."""
+        self.stalls = Stalls(self, _patience(stalled_after))
+        self.caller = Caller(transport, self.subjects, self.clock)
+        """Asks and tells actors."""
 
     @classmethod
-    async def connect(cls, url: str | None = None, *, region: str | None = None, timeout: float = 5.0, **options: Any) -> Self:
+    async def connect(
+        cls,
+        url: str | None = None,
+        *,
+        region: str | None = None,
+        timeout: float = 5.0,
+        stalled_after: Duration | None = None,
+        **options: Any,
+    ) -> Self:
         """Connect to NATS (default: `$AIKI_URL` or `nats://127.0.0.1:4222`) for `region` (default: `$AIKI_REGION` or "default").
 
         `options` go to the NATS client (`user_credentials`, `tls`, …). Raises `NotConnected`, `JetStreamDisabled`, `ServerTooOld`.
@@ -70,12 +96,23 @@ class Client:
         from aiki.transport.jetstream import JetStreamTransport
 
         seconds(timeout, "timeout", least=0.001)
+        _patience(stalled_after)
         if url is not None and not isinstance(url, str):
             raise DefinitionError(f"the address of NATS must be a string, not {url!r}", what="url")
         subject_region = region if region is not None else os.environ.get("AIKI_REGION", "default")
         Subjects(subject_region)
         transport = await JetStreamTransport.connect(url or os.environ.get("AIKI_URL", DEFAULT_URL), timeout=timeout, **options)
-        return cls(transport, region=subject_region)
+        return cls(transport, region=subject_region, stalled_after=stalled_after)
+
+    def server_clock(self, clock: Clock) -> Clock:
+        """The server's clock, told by a machine's."""
+        return ServerClock(self.transport, self.subjects.mail_stream, clock) if self.reads_server_clock else clock
+
+    async def now(self) -> float:
+        """The instant now by the server's clock."""
+        if isinstance(self.clock, ServerClock):
+            await self.clock.fresh()
+        return self.clock.now()
 
     async def close(self) -> None:
         """End the connection."""
@@ -130,7 +167,7 @@ class Client:
         await self.ends.listen()
         with telemetry.client_span("enqueue", workflow, run_id):
             trace = telemetry.carry()
-            now = self.clock.now()
+            now = await self.now()
             due = trigger.due(now) if trigger is not None else now
             start = Start(
                 run_id,
@@ -242,7 +279,7 @@ class Client:
         found = 0
         async with aclosing(self._all_runs(state)) as runs:
             async for run in runs:
-                if (state is None or run.state == state) and (workflow is None or run.workflow == workflow):
+                if state in (None, run.state) and (workflow is None or run.workflow == workflow):
                     yield run
                     found += 1
                     if limit is not None and found >= limit:
@@ -256,16 +293,18 @@ class Client:
         ids = await self.store.ids()
         for run_id in ids:
             waiting.pop(run_id, None)
-        if state in (None, "queued", "scheduled"):
+        if state in (None, "queued", "scheduled", "stalled"):
             for some in _batches(sorted(waiting, reverse=True)):
                 read = (self.transport.last(self.subjects.mail_stream, waiting[run_id]) for run_id in some)
                 for message in await asyncio.gather(*read):
                     if message is not None and isinstance(start := decode_mail(message.data), Start):
-                        yield queued_status(start, self.clock.now())
+                        yield await self.stalls.judge(queued_status(start, await self.now()), start)
         for some in _batches(sorted(ids, reverse=True)):
             for stored in await asyncio.gather(*(self.store.read(run_id) for run_id in some)):
-                if stored is not None and (state is None or stored.state == state):
-                    yield run_status(decode_state(stored.value))
+                if stored is None or (state not in (None, stored.state) and (state != "stalled" or is_final(stored.state))):
+                    continue
+                found = decode_state(stored.value)
+                yield await self.stalls.judge(run_status(found), found)
 
     async def handle(self, run_id: str) -> RunHandle[Any]:
         """A handle by id alone, whose result is a plain JSON value. `RunNotFound` is raised by its methods."""
@@ -305,6 +344,16 @@ class Client:
     async def workers(self) -> list[roster.WorkerInfo]:
         """The workers that have reported within the last seconds."""
         return await roster.read(self.transport, self.subjects)
+
+
+def _patience(stalled_after: Duration | None) -> float:
+    if stalled_after is not None:
+        return seconds(stalled_after, "stalled_after")
+    text = os.environ.get("AIKI_STALLED_AFTER")
+    try:
+        return STALLED_AFTER if not text else seconds(float(text), "$AIKI_STALLED_AFTER")
+    except ValueError:
+        raise DefinitionError(f"$AIKI_STALLED_AFTER must be a number of seconds, not {text!r}", what="stalled_after") from None
 
 
 def _batches(ids: Sequence[str], size: int = 64) -> Iterator[Sequence[str]]:

@@ -6,6 +6,8 @@ from collections.abc import AsyncGenerator, Collection
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+import msgspec
+
 from aiki.client.address import Mailbox
 from aiki.client.asking import query, update
 from aiki.client.changes import Changes
@@ -27,7 +29,7 @@ from aiki.types.errors import (
     WorkflowTimedOut,
 )
 from aiki.types.identifiers import RunId, is_run_id
-from aiki.types.messages import Cancel, CancelStep, Ended, EndSleep, Pause, Unpause
+from aiki.types.messages import Cancel, CancelStep, Ended, EndSleep, Pause, Start, Unpause
 from aiki.types.messages import Event as EventWord
 from aiki.types.names import check_key
 from aiki.types.states import is_final
@@ -147,10 +149,10 @@ class RunHandle(Generic[Output]):
         """The run's present state. `RunNotFound` when there is none."""
         found = await self._client.load(self.id)
         if found is not None:
-            return run_status(found[0])
+            return await self._client.stalls.judge(run_status(found[0]), found[0])
         start = await self._client.waiting_start(self.workflow, self.version, self.id)
         if start is not None:
-            return queued_status(start, self._client.clock.now())
+            return await self._client.stalls.judge(queued_status(start, await self._client.now()), start)
         if (found := await self._client.load(self.id)) is None:
             raise self._missing()
         return run_status(found[0])
@@ -246,11 +248,15 @@ class RunHandle(Generic[Output]):
         if found is None:
             start = await self._client.waiting_start(self.workflow, self.version, self.id)
             if start is not None:
-                return queued_view(start, self._client.clock.now())
+                return await self._judged(queued_view(start, await self._client.now()), start)
             if (found := await self._client.load(self.id)) is None:
                 raise self._missing()
         state, revision = found
-        return run_view(state, await self._client.history(state), revision)
+        return await self._judged(run_view(state, await self._client.history(state), revision), state)
+
+    async def _judged(self, view: RunView, waiting: RunState | Start) -> RunView:
+        status = await self._client.stalls.judge(view.status, waiting)
+        return view if status is view.status else msgspec.structs.replace(view, status=status)
 
     async def history(self) -> RunHistory:
         """The run as it is recorded now, to keep in a file and replay (`aiki.testing.replay`). `RunNotFound` when there is none yet."""

@@ -60,7 +60,7 @@ class Schedules:
         if not isinstance(schedule, Schedule):
             raise InvalidSchedule(f"a schedule is made by Schedule.cron(…) or Schedule.every(…), not {schedule!r}", what="schedule")
         check_name(id, "schedule")
-        now = self.client.clock.now()
+        now = await self.client.now()
         first = following(schedule, now)
         if first is None:
             raise InvalidSchedule(f"the schedule {schedule} never fires after now", what="schedule")
@@ -96,7 +96,7 @@ class Schedules:
             if stored is None:
                 raise ScheduleNotFound(f"there is no schedule {id!r} in region {self.client.region!r}", schedule_id=id)
             state = decode_schedule(stored.value)
-            answer = command(state, self.client.clock.now())
+            answer = command(state, await self.client.now())
             value = encode_schedule(state)
             try:
                 if value != stored.value:
@@ -118,7 +118,7 @@ class Schedules:
         for begin in range(0, len(keys), 64):
             for stored in await asyncio.gather(*(self.store.read(key) for key in keys[begin : begin + 64])):
                 if stored is not None:
-                    yield schedule_view(decode_schedule(stored.value), self.client.clock.now())
+                    yield schedule_view(decode_schedule(stored.value), await self.client.now())
 
     async def poke(self, id: str) -> None:
         """Have the timer service look at a schedule."""
@@ -127,7 +127,7 @@ class Schedules:
 
     async def _announce(self, id: str) -> None:
         subjects = self.client.subjects
-        at = self.client.clock.now() + LOOK_AFTER
+        at = await self.client.now() + LOOK_AFTER
         mailbox = subjects.schedule_mail + to_token(id)
         data = encode(Resume("announced"))
         await surely(lambda: self.client.transport.schedule(f"{subjects.schedule_alarms(id)}look", at, mailbox, data))
@@ -194,7 +194,7 @@ class ScheduleHandle:
 
         With `revision`, only if nobody has changed it since: else `ScheduleConflict`. A new schedule counts from now on.
         """
-        if schedule is not None and following(schedule, self._client.clock.now()) is None:
+        if schedule is not None and following(schedule, await self._client.now()) is None:
             raise InvalidSchedule(f"the schedule {schedule} never fires after now", what="schedule")
         data = None if payload is msgspec.UNSET else self._payload.encode(payload, self._where)
         tried = False
@@ -218,7 +218,7 @@ class ScheduleHandle:
 
     async def describe(self) -> ScheduleView:
         """All of it: settings, counts, the last ten firings, and the next ten."""
-        return schedule_view(await self._schedules.load(self.id), self._client.clock.now())
+        return schedule_view(await self._schedules.load(self.id), await self._client.now())
 
     async def delete(self) -> None:
         """Delete the schedule. Runs that it has started go on."""

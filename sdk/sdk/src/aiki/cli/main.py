@@ -2,6 +2,7 @@
 
 import click
 
+from aiki.cli.actor import actor
 from aiki.cli.dev import dev
 from aiki.cli.doctor import doctor
 from aiki.cli.init import init
@@ -20,7 +21,7 @@ def cli() -> None:
     """Durable workflows on NATS JetStream."""
 
 
-for _command in (dev, worker, timer, run, schedule, replay, init, doctor):
+for _command in (dev, worker, timer, run, actor, schedule, replay, init, doctor):
     cli.add_command(_command)
 
 

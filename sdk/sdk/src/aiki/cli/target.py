@@ -7,6 +7,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from aiki.actor.definition import is_actor
 from aiki.task import Task
 from aiki.types.errors import AikiError, DefinitionError
 from aiki.worker import Registry
@@ -16,7 +17,7 @@ __all__ = ["collect"]
 
 
 def collect(targets: tuple[str, ...], registry: Registry) -> None:
-    """Register what the targets name: all workflows and tasks among a module's globals, or what is named after a colon.
+    """Register what the targets name: all workflows, tasks and actors among a module's globals, or what is named after a colon.
 
     Modules are looked up in the working directory first. Raises `DefinitionError`: nothing there, or nothing to serve.
     """
@@ -61,16 +62,22 @@ def _add_named(registry: Registry, module: ModuleType, name: str, target: str) -
             registry.add(workflow)
         for task in found.tasks.values():
             registry.add(task)
-    elif isinstance(found, Workflow | Task):
+        for actor in found.actors.values():
+            registry.add(actor.cls)
+    elif _is_definition(found):
         registry.add(found)
     else:
         what = f"is a {type(found).__name__}" if hasattr(module, name) else "does not exist"
-        raise DefinitionError(f"{target!r} must be a Registry, a workflow or a task, but {what}", where=target)
+        raise DefinitionError(f"{target!r} must be a Registry, a workflow, a task or an actor, but {what}", where=target)
 
 
 def _add_all(registry: Registry, module: ModuleType, target: str) -> None:
-    found = [value for value in vars(module).values() if isinstance(value, Workflow | Task)]
+    found = [value for value in vars(module).values() if _is_definition(value)]
     if not found:
-        raise DefinitionError(f"module {target!r} has no workflow and no task among its globals", where=target)
+        raise DefinitionError(f"module {target!r} has no workflow, no task and no actor among its globals", where=target)
     for definition in found:
         registry.add(definition)
+
+
+def _is_definition(value: Any) -> bool:
+    return isinstance(value, Workflow | Task) or is_actor(value)

@@ -51,9 +51,9 @@ async def serve(
     grace: float,
     log_level: str,
 ) -> None:
-    """Serve the workflows and tasks of MODULE (a dotted name or a .py file), until SIGTERM or Ctrl-C.
+    """Serve the workflows, tasks and actors of MODULE (a dotted name or a .py file), until SIGTERM or Ctrl-C.
 
-    All workflows and tasks among the module's globals are registered, or those of one REGISTRY in it. Stopping is graceful: nothing new
+    All of them among the module's globals are registered, or those of one REGISTRY in it. Stopping is graceful: nothing new
     is taken, what runs gets its grace, the rest goes to other workers. A second signal ends the process at once.
     """
     from aiki.cli.target import collect
@@ -68,13 +68,14 @@ async def serve(
             it.registry = registry
             await it.start()
             served = {"worker": it.id, "queue": queue, "workflows": sorted(map(list, registry.workflows)), "tasks": sorted(registry.tasks)}
+            served["actors"] = sorted(registry.actors)
             if session.as_json:
                 emit(served)
             else:
                 names = [f"{name} {version}" for name, version in sorted(registry.workflows)]
-                click.echo(
-                    f"worker {it.id} serves workflows: {', '.join(names) or 'none'}; tasks: {', '.join(sorted(registry.tasks)) or 'none'}"
-                )
+                kinds = {"workflows": names, "tasks": sorted(registry.tasks), "actors": sorted(registry.actors)}
+                text = "; ".join(f"{kind}: {', '.join(found) or 'none'}" for kind, found in kinds.items())
+                click.echo(f"worker {it.id} serves {text}")
             sys.stdout.flush()
             await stopped.wait()
             if not session.as_json:
@@ -96,12 +97,13 @@ async def list_workers(session: Session) -> None:
             each.queue,
             ", ".join(f"{name} {version}" for name, version in each.workflows),
             ", ".join(each.tasks),
+            ", ".join(each.actors),
             age(datetime.fromtimestamp(each.started_at, UTC)),
             each.python,
         )
         for each in workers
     ]
-    table(("worker", "queue", "workflows", "tasks", "up for", "python"), rows, empty="no worker has reported")
+    table(("worker", "queue", "workflows", "tasks", "actors", "up for", "python"), rows, empty="no worker has reported")
 
 
 def worker_document(info: "WorkerInfo") -> dict[str, Any]:
@@ -114,6 +116,7 @@ def worker_document(info: "WorkerInfo") -> dict[str, Any]:
         "reported_at": datetime.fromtimestamp(info.reported_at, UTC),
         "workflows": [{"name": name, "version": version} for name, version in info.workflows],
         "tasks": list(info.tasks),
+        "actors": list(info.actors),
         "max_runs": info.max_runs,
         "max_tasks": info.max_tasks,
         "python": info.python,

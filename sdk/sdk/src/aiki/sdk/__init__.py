@@ -1,9 +1,17 @@
 """Everything that users write with: `from aiki.sdk import task, workflow, Client, Worker`."""
 
+from aiki.actor import Actor, ActorContext, ActorRef, ActorView, actor, handler
 from aiki.client import Client, Event, Progress, RunHandle, RunStatus, RunView, ScheduleHandle, ScheduleView, event
 from aiki.schedules import Schedule
 from aiki.task import Retry, RetryAfter, Task, TaskContext, task
 from aiki.types.errors import (
+    ActorDeadlock,
+    ActorError,
+    ActorFailed,
+    ActorHeld,
+    ActorNotFound,
+    ActorStopped,
+    ActorTimeout,
     AikiError,
     BackfillTooLarge,
     ChildCancelled,
@@ -27,6 +35,7 @@ from aiki.types.errors import (
     TaskFailed,
     TaskTimedOut,
     UnknownEvent,
+    UnknownHandler,
     UnknownWorkflow,
     UpdateFailed,
     WorkerLost,
@@ -42,6 +51,17 @@ from aiki.worker import Worker
 from aiki.workflow import ChildHandle, Context, HookInfo, Variables, Workflow, workflow
 
 __all__ = [
+    "Actor",
+    "ActorContext",
+    "ActorDeadlock",
+    "ActorError",
+    "ActorFailed",
+    "ActorHeld",
+    "ActorNotFound",
+    "ActorRef",
+    "ActorStopped",
+    "ActorTimeout",
+    "ActorView",
     "AikiError",
     "BackfillTooLarge",
     "ChildCancelled",
@@ -86,6 +106,7 @@ __all__ = [
     "TaskTimedOut",
     "Trigger",
     "UnknownEvent",
+    "UnknownHandler",
     "UnknownWorkflow",
     "UpdateFailed",
     "Variables",
@@ -97,7 +118,9 @@ __all__ = [
     "WorkflowFailed",
     "WorkflowStuck",
     "WorkflowTimedOut",
+    "actor",
     "event",
+    "handler",
     "task",
     "workflow",
 ]

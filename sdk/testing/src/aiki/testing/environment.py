@@ -101,7 +101,8 @@ class TestEnvironment:
         ownership = Ownership()
         ownership.begin()
         self._ownership = ownership
-        self._client = Client(await self._connect("client"), clock=self._clock, looks_again=self._time is None)
+        real = self._time is None
+        self._client = Client(await self._connect("client"), clock=self._clock, looks_again=real, reads_server_clock=real)
         await init(self._client.transport)
 
     async def _end(self) -> None:
@@ -137,7 +138,7 @@ class TestEnvironment:
         return self._client
 
     async def worker(self, *definitions: Definition, **options: Any) -> Worker:
-        """Start a worker that serves these workflows and tasks, and all that is stubbed. It is stopped when the environment is left.
+        """Start a worker that serves these workflows, tasks and actors, and all that is stubbed. It stops with the environment.
 
         `options` are those of `Worker` (`queue`, `cached_runs`, …).
         """

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, cast
 
 from aiki.client import Client
-from aiki.clock import Clock
+from aiki.clock import Clock, SystemClock
 from aiki.task import Task
 from aiki.task.interception import INTERCEPTOR, Interceptor
 from aiki.testing.crash import CommitWatch, PlannedCrash
@@ -17,7 +17,7 @@ from aiki.workflow import Workflow
 
 __all__ = ["Definition", "Ownership", "Process"]
 
-Definition = Workflow[Any, Any] | Task[Any, Any, ..., Any]
+Definition = Workflow[Any, Any] | Task[Any, Any, ..., Any] | type[Any]
 PATIENCE = 1.0
 """Seconds for which a crash waits until the cancelled tasks have ended."""
 
@@ -72,7 +72,8 @@ class Process:
     async def _start(self) -> None:
         self._transport = await self._connect(str(self.options.get("id", "worker")))
         self._watch = CommitWatch(self._transport, self._subjects, lambda planned: self._crashed(self, planned))
-        client = Client(cast(Transport, self._watch), region=self._subjects.region, clock=self._clock)
+        virtual = not isinstance(self._clock, SystemClock)
+        client = Client(cast(Transport, self._watch), region=self._subjects.region, clock=self._clock, reads_server_clock=not virtual)
         self._worker = Worker(client, clock=self._clock, **self.options)
         for definition in self.definitions:
             self._worker.registry.add(definition)

@@ -1,4 +1,4 @@
-"""The worker: runs workflows and tasks in your own process."""
+"""The worker: runs workflows, tasks and actors in your own process."""
 
 import asyncio
 import contextlib
@@ -8,17 +8,18 @@ import platform
 import secrets
 import signal
 import socket
-import time
 from types import TracebackType
 from typing import Self
 
 from aiki.actors import Host, TaskWorker, roster
 from aiki.client import Client
 from aiki.clock import Clock
+from aiki.entities import EntityHost
 from aiki.types.duration import Duration, seconds
 from aiki.types.errors import AikiError, DefinitionError
 from aiki.types.identifiers import WorkerId
 from aiki.types.names import check_name
+from aiki.worker.garbage import calm_down
 from aiki.worker.registry import Registry
 
 __all__ = ["Worker"]
@@ -33,7 +34,8 @@ class Worker:
 
     `queue`: whose tasks it takes. `max_concurrent_workflow_runs` bounds turns that are going on at a time (waiting runs cost nothing),
     `max_concurrent_tasks` the task bodies. `retention`: how long a run is kept after its end (None: for ever). `cached_runs`: how many
-    waiting runs are kept in memory. `reports`: whether `aiki worker list` shows it. `always_replay`, for tests: whenever anything
+    waiting runs are kept in memory, `cached_actors` how many actors that nobody calls, each for
+    `actor_idle` at most. `reports`: whether `aiki worker list` shows it. `always_replay`, for tests: whenever anything
     happens to a run, its code begins anew from the journal, and the run fails with `NonDeterminismError` when that calls other steps.
     """
 
@@ -47,6 +49,8 @@ class Worker:
         max_concurrent_tasks: int = 100,
         retention: Duration | None = DEFAULT_RETENTION,
         cached_runs: int = 5000,
+        cached_actors: int = 10_000,
+        actor_idle: Duration = 300.0,
         clock: Clock | None = None,
         reports: bool = True,
         always_replay: bool = False,
@@ -62,12 +66,19 @@ class Worker:
             client.transport,
             client.subjects,
             worker_id=self.id,
-            clock=clock,
+            clock=client.clock if clock is None else client.server_clock(clock),
             cache_size=_at_least(0, cached_runs, "cached_runs"),
             max_turns=self._max_runs,
             retention=None if retention is None else seconds(retention, "retention", least=1.0),
             always_replay=always_replay,
             environment=client,
+        )
+        self._entities = EntityHost(
+            client.transport,
+            client.subjects,
+            clock=clock,
+            cached=_at_least(0, cached_actors, "cached_actors"),
+            idle=seconds(actor_idle, "actor_idle", least=0.001),
         )
         self._reports = reports
         self._tasks: list[TaskWorker] = []
@@ -78,10 +89,11 @@ class Worker:
         """Begin to serve. Raises `StreamMissing` (which names `aiki init`) and `DefinitionError` when nothing is registered."""
         if self._state != "new":
             raise DefinitionError(f"worker {self.id!r} was started already; make a new one", where="worker")
-        if not self.registry.workflows and not self.registry.tasks:
+        if not self.registry.workflows and not self.registry.tasks and not self.registry.actors:
             raise DefinitionError(f"worker {self.id!r} has nothing to serve: worker.registry.add(…) first", where="worker")
         self._state = "started"
         self.registry.close()
+        calm_down()
         try:
             await self._host.start(list(self.registry.workflows.values()))
             slots = asyncio.Semaphore(self._max_tasks)
@@ -89,17 +101,20 @@ class Worker:
                 worker = TaskWorker(self._host, task, task.queue or self.queue, slots, self._max_tasks)
                 self._tasks.append(worker)
                 await worker.start()
+            if self.registry.actors:
+                await self._entities.start(list(self.registry.actors.values()))
         except BaseException:
             await self.stop(0.0)
             raise
         if self._reports:
-            self._reporter = asyncio.create_task(self._report(time.time()))
+            self._reporter = asyncio.create_task(self._report(self._host.now()))
         _log.info(
-            "worker %s serves %d workflows and %d tasks of queue %r",
+            "worker %s serves %d workflows, %d tasks of queue %r and %d classes of actors",
             self.id,
             len(self.registry.workflows),
             len(self.registry.tasks),
             self.queue,
+            len(self.registry.actors),
         )
 
     async def stop(self, grace: Duration = 10.0) -> None:
@@ -111,9 +126,10 @@ class Worker:
         if self._reporter is not None:
             self._reporter.cancel()
         await asyncio.gather(*(task.drain(limit) for task in self._tasks), return_exceptions=True)
-        await self._host.drain(limit)
+        await asyncio.gather(self._host.drain(limit), self._entities.drain(limit))
         await asyncio.gather(*(task.stop() for task in self._tasks), return_exceptions=True)
         await self._host.stop()
+        await self._entities.stop()
         with contextlib.suppress(AikiError):
             await roster.remove(self._client.transport, self._client.subjects, self.id)
 
@@ -121,6 +137,7 @@ class Worker:
         """Forget everything at once, as a process does that is killed: for `aiki.testing`, which ends its connection and tasks too."""
         self._state = "stopped"
         self._host.abandon()
+        self._entities.abandon()
 
     async def run(self, grace: Duration = 10.0) -> None:
         """Serve until SIGTERM or SIGINT, then stop gracefully; a second signal ends it at once."""
@@ -156,12 +173,14 @@ class Worker:
                 queue=self.queue,
                 host=socket.gethostname(),
                 started_at=started_at,
-                reported_at=time.time(),
+                reported_at=self._host.now(),
                 workflows=tuple(self.registry.workflows),
                 tasks=tuple(self.registry.tasks),
+                actors=tuple(self.registry.actors),
                 max_runs=self._max_runs,
                 max_tasks=self._max_tasks,
                 python=platform.python_version(),
+                serves=tuple((task.queue or self.queue, task.name) for task in self.registry.tasks.values()),
             )
             try:
                 await roster.report(self._client.transport, self._client.subjects, info)

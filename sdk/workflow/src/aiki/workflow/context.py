@@ -154,7 +154,7 @@ class Context:
         data = event.encode(payload)
 
         async def body(key: str, attempt: int, pulse: Pulse | None) -> bytes:
-            await self._client.run(run_id, "?", "?").send(event, payload, idempotency_key=key)
+            await self.client.run(run_id, "?", "?").send(event, payload, idempotency_key=key)
             return b"null"
 
         content = msgspec.json.encode([run_id, event.name, msgspec.Raw(data)])
@@ -165,13 +165,14 @@ class Context:
 
         async def body(key: str, attempt: int, pulse: Pulse | None) -> bytes:
             with contextlib.suppress(RunEnded):
-                await self._client.run(run_id, "?", "?").cancel(reason)
+                await self.client.run(run_id, "?", "?").cancel(reason)
             return b"null"
 
         await self.run_step("cancel", msgspec.json.encode([run_id, reason]), body=body, key=None, queue=None, retry=None, timeout=None)
 
     @property
-    def _client(self) -> Client:
+    def client(self) -> Client:
+        """The worker's client, for the bodies of steps: `await ctx.step("look", lambda: look(ctx.client))`. It records nothing."""
         client = self._machine.environment
         if not isinstance(client, Client):
             raise DefinitionError("messages to other runs need a worker: there is no way out of a replay", where="context")

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from aiki.actors import topology
+from aiki.actors.server_clock import ServerClock
 from aiki.client import Client
 from aiki.services.timer.turn import Turn
 from aiki.transport.port import Consumption, Delivery
@@ -37,6 +38,7 @@ class TimerService:
         self._open: dict[Delivery, asyncio.Task[None]] = {}
         self._consumption: Consumption | None = None
         self._keeper: asyncio.Task[None] | None = None
+        self._clock_reader: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Begin to serve. Raises `StreamMissing`, which names `aiki init`."""
@@ -46,6 +48,9 @@ class TimerService:
         await topology.check(transport, subjects)
         spec = topology.consumer(subjects.mail_stream, SCHEDULE_CONSUMER, subjects.schedule_mail)
         await transport.ensure_consumer(spec)
+        if isinstance(clock := self._client.clock, ServerClock):
+            await clock.measure()
+            self._clock_reader = asyncio.create_task(clock.follow())
         self._keeper = asyncio.create_task(self._keep_alive())
         self._consumption = await transport.consume(subjects.mail_stream, SCHEDULE_CONSUMER, self._take, window=self._max_turns)
 
@@ -59,8 +64,9 @@ class TimerService:
         for delivery, turn in list(self._open.items()):
             turn.cancel()
             delivery.nak()
-        if self._keeper is not None:
-            self._keeper.cancel()
+        for task in (self._keeper, self._clock_reader):
+            if task is not None:
+                task.cancel()
 
     async def run(self, grace: Duration = 10.0) -> None:
         """Serve until SIGTERM or SIGINT, then stop gracefully."""
