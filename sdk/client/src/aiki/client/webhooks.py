@@ -121,23 +121,31 @@ class Webhooks:
 
     async def _deliver(self, ticket: Ticket, body: bytes) -> Delivered:
         client = self._client
-        subject = client.subjects.run_words(ticket.workflow, ticket.version, ticket.run_id)
-        # The mailbox first: what leaves it in between is in the store by then.
-        if any(word.id == ticket.event for word in await client.store.words(subject)):
-            return "already_received"
-        history = await self._history(ticket)
-        if any(isinstance(entry, Received) and entry.id == ticket.event for entry in history):
+        answer, history = await self._look(ticket)
+        if answer is not None:
             return "already_received"
         await Mailbox(client, ticket.run_id, ticket.workflow, ticket.version).find_open("sent an answer")
         word = Event(id=ticket.event, name=ticket.event, payload=_checked(body, ticket, history))
-        message_id = f"{ticket.run_id}/{word.id}"
-        sure = await surely(lambda: client.transport.publish(subject, encode(word), message_id=message_id), within=WITHIN)
-        return "already_received" if sure.answer.duplicate and not sure.repeated else "received"
+        data, message_id = encode(word), f"{ticket.run_id}/{word.id}"
+        sure = await surely(lambda: client.transport.publish(self._subject(ticket), data, message_id=message_id), within=WITHIN)
+        if not sure.answer.duplicate:
+            return "received"
+        # Somebody else's was first, or ours was, when we did not hear of it.
+        mine = sure.repeated and (await self._look(ticket))[0] == word.payload
+        return "received" if mine else "already_received"
 
-    async def _history(self, ticket: Ticket) -> list[Entry]:
-        """Nothing when the run has not recorded anything yet."""
-        found = await self._client.load(ticket.run_id)
-        return [] if found is None else await self._client.history(found[0])
+    async def _look(self, ticket: Ticket) -> tuple[bytes | None, list[Entry]]:
+        """The answer that was given before, if one was, and the run's journal (empty when it has none yet)."""
+        client = self._client
+        # The mailbox first: what leaves it in between is in the store by then.
+        words = await client.store.words(self._subject(ticket))
+        found = await client.load(ticket.run_id)
+        history = [] if found is None else await client.history(found[0])
+        given = [word for word in words if isinstance(word, Event)] + [entry for entry in history if isinstance(entry, Received)]
+        return next((each.payload for each in given if each.id == ticket.event), None), history
+
+    def _subject(self, ticket: Ticket) -> str:
+        return self._client.subjects.run_words(ticket.workflow, ticket.version, ticket.run_id)
 
 
 def _checked(body: bytes, ticket: Ticket, history: Sequence[Entry]) -> bytes:

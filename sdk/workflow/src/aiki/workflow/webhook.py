@@ -17,6 +17,8 @@ Payload = TypeVar("Payload")
 
 UNDER_WAY = 60.0
 """Seconds for which an answer that was taken in time may be on its way to the run."""
+A_MOMENT = 0.001
+"""Seconds for which a hook that has expired is waited for: an answer to an earlier attempt of the code is seen in that time."""
 
 
 class Webhook(Generic[Payload]):
@@ -45,7 +47,7 @@ class Webhook(Generic[Payload]):
 
     async def _take(self, limit: float | None) -> bytes:
         machine, name = self._machine, event_of(self.name, self._record.ordinal)
-        left = max(self._record.expires_at + UNDER_WAY - machine.now, 0.0)
+        left = max(self._record.expires_at + UNDER_WAY - machine.now, A_MOMENT)
         patience = asyncio.timeout(left if limit is None else min(left, limit))
         try:
             async with patience:
