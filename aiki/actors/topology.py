@@ -58,6 +58,7 @@ def streams(subjects: Subjects, *, replicas: int = 1, storage: Storage = "file")
         work_queue(subjects.task_stream, subjects.task_prefix, subjects.delay_prefix),
         bucket(subjects.schedules_stream, subjects.schedules_prefix),
         bucket(subjects.actors_stream, subjects.actors_prefix),
+        bucket(subjects.secrets_stream, subjects.secrets_prefix),
         bucket(subjects.workers_stream, subjects.workers_prefix),
         beats(subjects, replicas=replicas),
     )

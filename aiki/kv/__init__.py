@@ -4,5 +4,6 @@ from aiki.kv.actor_store import OPERATION_HEADER, STATE_HEADER, ActorStore, Stor
 from aiki.kv.entity_store import EntityStore
 from aiki.kv.run_store import RunStore
 from aiki.kv.schedule_store import ScheduleStore
+from aiki.kv.secret_store import SecretStore
 
-__all__ = ["OPERATION_HEADER", "STATE_HEADER", "ActorStore", "EntityStore", "RunStore", "ScheduleStore", "StoredState"]
+__all__ = ["OPERATION_HEADER", "STATE_HEADER", "ActorStore", "EntityStore", "RunStore", "ScheduleStore", "SecretStore", "StoredState"]

@@ -3,12 +3,13 @@
 from aiki.schedules.calendar import between, following, upcoming
 from aiki.schedules.extent import count
 from aiki.schedules.schedule import Overlap, Schedule
-from aiki.schedules.state import Backfill, Counts, Firing, OutStart, ScheduleState, SetAlarm, decode_schedule, encode_schedule
+from aiki.schedules.state import Backfill, Counts, Firing, OutEnd, OutStart, ScheduleState, SetAlarm, decode_schedule, encode_schedule
 
 __all__ = [
     "Backfill",
     "Counts",
     "Firing",
+    "OutEnd",
     "OutStart",
     "Overlap",
     "Schedule",

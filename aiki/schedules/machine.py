@@ -6,8 +6,8 @@ run goes through the outbox, under an id that the firing determines: however oft
 
 from aiki.schedules.calendar import between, due, following
 from aiki.schedules.extent import count
-from aiki.schedules.schedule import Schedule
-from aiki.schedules.state import Backfill, Firing, OutStart, ScheduleState, SetAlarm
+from aiki.schedules.schedule import Overlap, Schedule
+from aiki.schedules.state import Backfill, Ending, Firing, OutEnd, OutStart, ScheduleState, SetAlarm
 from aiki.types.identifiers import RunId, scheduled_run_id
 
 __all__ = ["CHUNK", "RECENT", "advance", "backfill", "end_run", "firing_is_due", "pause", "resume", "ring", "trigger", "update"]
@@ -17,11 +17,14 @@ CHUNK = 50
 """Starts in one commit, so that a state stays small however much is to be made up for."""
 PASSED = 2000
 """Missed firings in one commit."""
+ENDINGS: dict[Overlap, Ending] = {"cancel_previous": "cancelled", "terminate_previous": "terminated"}
+"""The overlap policies that end the run before."""
 
 
 def advance(state: ScheduleState, now: float) -> None:
     """Decide all firings that are due, as many as fit into one commit; set the alarm for the next when none is left. Idempotent."""
-    _run_buffered(state, now)
+    if not _superseding(state, now):
+        _run_buffered(state, now)
     more = _fill(state, now)
     if not state.paused:
         more = _fire(state, now) or more
@@ -44,13 +47,14 @@ def end_run(state: ScheduleState, run_id: str) -> None:
     """A run has ended."""
     if run_id in state.running:
         state.running.remove(run_id)
+        state.told.pop(run_id, None)
 
 
 def firing_is_due(state: ScheduleState, now: float) -> bool:
     """Whether `advance` will ask if runs are going on."""
     if state.buffered is not None:
         return True
-    return not state.paused and state.planned is not None and due(state.schedule, state.id, state.planned) <= now
+    return not state.paused and _is_due(state, now)
 
 
 def pause(state: ScheduleState, reason: str) -> None:
@@ -106,7 +110,7 @@ def update(
 
 def _fire(state: ScheduleState, now: float) -> bool:
     schedule = state.schedule
-    started, missed = 0, 0
+    started, missed, waited = 0, 0, state.buffered
     while state.planned is not None and due(schedule, state.id, state.planned) <= now:
         if started >= CHUNK or missed >= PASSED:
             return True
@@ -117,6 +121,8 @@ def _fire(state: ScheduleState, now: float) -> bool:
             missed += 1
             state.counts.missed += 1
             _note(state, Firing(planned, now, "missed", None, f"{late:.0f} s late; the catch-up window is {schedule.catch_up:g} s"))
+        elif schedule.overlap in ENDINGS:
+            _supersede(state, planned, now)
         elif state.running and schedule.overlap != "allow":
             _overlap(state, planned, now)
         else:
@@ -124,7 +130,45 @@ def _fire(state: ScheduleState, now: float) -> bool:
             _begin(state, planned, now)
             if _exhausted(state):
                 state.planned = None
+    if schedule.overlap in ENDINGS:
+        if state.buffered is not None and state.buffered != waited:
+            _make_place(state, state.buffered, ENDINGS[schedule.overlap], now)
+        _run_buffered(state, now)
     return False
+
+
+def _superseding(state: ScheduleState, now: float) -> bool:
+    """Whether a firing is due that a waiting one must not start before: its run would be told to end before it has begun."""
+    return state.schedule.overlap in ENDINGS and not state.paused and _is_due(state, now)
+
+
+def _is_due(state: ScheduleState, now: float) -> bool:
+    return state.planned is not None and due(state.schedule, state.id, state.planned) <= now
+
+
+def _supersede(state: ScheduleState, planned: float, now: float) -> None:
+    """Of the firings that wait for the end of a run, the newest counts."""
+    if state.buffered is not None:
+        state.counts.overlapping += 1
+        _note(state, Firing(state.buffered, now, "overlapping", None, "a newer firing came due before it could start"))
+    state.buffered = planned
+
+
+def _make_place(state: ScheduleState, planned: float, ending: Ending, now: float) -> None:
+    """Tell the runs that go on to end. One that was told to is not told again, unless what it was told was milder."""
+    untold = [run_id for run_id in state.running if state.told.get(run_id) not in (ending, "terminated")]
+    for run_id in untold:
+        state.told[run_id] = ending
+        state.outbox.append(OutEnd(run_id, ending, f"schedule {state.id}: the next firing is due"))
+    if ending == "cancelled":
+        state.counts.cancelled += len(untold)
+    else:
+        state.counts.terminated += len(untold)
+    if untold:
+        others = f" and {len(untold) - 1} more" if len(untold) > 1 else ""
+        _note(state, Firing(planned, now, ending, None, f"run {untold[0]}{others} went on and is {ending}; the firing waits for its end"))
+    elif state.running:
+        _note(state, Firing(planned, now, "buffered", None, f"waits for the end of run {state.running[0]}, which was told to end"))
 
 
 def _overlap(state: ScheduleState, planned: float, now: float) -> None:

@@ -10,8 +10,11 @@ from aiki.types.errors import InvalidSchedule
 
 __all__ = ["DEFAULT_CATCH_UP", "Overlap", "Schedule"]
 
-Overlap = Literal["skip", "buffer_one", "allow"]
-"""What happens to a firing while a run of an earlier one goes on: it is skipped, one is kept for the run's end, or it starts beside it."""
+Overlap = Literal["skip", "buffer_one", "allow", "cancel_previous", "terminate_previous"]
+"""What happens to a firing while a run of an earlier one goes on.
+
+It is skipped, one is kept for the run's end, it starts beside it, or the run is told to end and the newest firing starts when it has.
+"""
 
 DEFAULT_CATCH_UP = 3600.0
 LEAST_INTERVAL = 1.0
@@ -46,9 +49,9 @@ class Schedule(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True)
     ) -> Self:
         """By a cron expression: minute, hour, day, month, weekday and perhaps seconds; names (`mon`, `jan`) and `@daily` and friends too.
 
-        `timezone` is an IANA name. `overlap`: "skip", "buffer_one" or "allow". `catch_up`: how late a firing may still be made up for.
-        `jitter`: each firing is delayed by up to so much, always the same for the same firing. `start` and `end`: the first and the
-        last instant that count. `max_firings`: it is over after so many. Raises `InvalidSchedule`.
+        `timezone` is an IANA name. `overlap`: "skip", "buffer_one", "allow", "cancel_previous" or "terminate_previous". `catch_up`: how
+        late a firing may still be made up for. `jitter`: each firing is delayed by up to so much, always the same for the same firing.
+        `start` and `end`: the first and the last instant that count. `max_firings`: it is over after so many. Raises `InvalidSchedule`.
         """
         bounds = _bounds(overlap, catch_up, jitter, start, end, max_firings)
         return cls(expression=expression, timezone=timezone, **bounds).checked()

@@ -9,9 +9,23 @@ import msgspec
 
 from aiki.schedules.schedule import Schedule
 
-__all__ = ["Backfill", "Counts", "Firing", "OutStart", "Outcome", "ScheduleState", "SetAlarm", "decode_schedule", "encode_schedule"]
+__all__ = [
+    "Backfill",
+    "Counts",
+    "Ending",
+    "Firing",
+    "OutEnd",
+    "OutStart",
+    "Outcome",
+    "ScheduleState",
+    "SetAlarm",
+    "decode_schedule",
+    "encode_schedule",
+]
 
-Outcome = Literal["fired", "triggered", "backfilled", "skipped", "missed", "overlapping", "buffered"]
+Outcome = Literal["fired", "triggered", "backfilled", "skipped", "missed", "overlapping", "buffered", "cancelled", "terminated"]
+Ending = Literal["cancelled", "terminated"]
+"""What a run was told to be, so that a firing can take its place."""
 
 
 class Firing(msgspec.Struct, frozen=True, array_like=True):
@@ -25,7 +39,10 @@ class Firing(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Counts(msgspec.Struct, array_like=True):
-    """How many firings had which outcome. `fired` are the planned ones: `max_firings` bounds them."""
+    """How many firings had which outcome. `fired` are the planned ones: `max_firings` bounds them.
+
+    `cancelled` and `terminated` count the runs that were told to end.
+    """
 
     fired: int = 0
     triggered: int = 0
@@ -33,6 +50,8 @@ class Counts(msgspec.Struct, array_like=True):
     skipped: int = 0
     missed: int = 0
     overlapping: int = 0
+    cancelled: int = 0
+    terminated: int = 0
 
 
 class Backfill(msgspec.Struct, frozen=True, array_like=True):
@@ -49,6 +68,14 @@ class OutStart(msgspec.Struct, frozen=True, array_like=True, tag="start"):
     run_id: str
     planned: float
     at: float
+
+
+class OutEnd(msgspec.Struct, frozen=True, array_like=True, tag="end"):
+    """Owed: word to a run that it is to end, so that the next one can begin. Once per run and kind, however often it is sent."""
+
+    run_id: str
+    ending: Ending
+    reason: str
 
 
 class SetAlarm(msgspec.Struct, frozen=True, array_like=True, tag="alarm"):
@@ -82,7 +109,9 @@ class ScheduleState(msgspec.Struct, array_like=True):
     """Runs that may be going on, where that matters for overlap."""
     buffered: float | None = None
     backfills: list[Backfill] = []
-    outbox: list[OutStart | SetAlarm] = []
+    outbox: list[OutStart | SetAlarm | OutEnd] = []
+    told: dict[str, Ending] = {}
+    """Those of `running` that were told to end."""
 
 
 _encoder = msgspec.msgpack.Encoder()

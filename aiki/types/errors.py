@@ -14,6 +14,8 @@
     ├── UnknownEvent               the workflow waits for no event of that name
     ├── QueryFailed                a query could not be answered
     ├── UpdateFailed               the workflow's handler of an update raised, or there is none
+    ├── WebhookInvalid             a webhook's token is not signed by any key of the region
+    ├── WebhookExpired             a webhook has had its time, and no answer
     ├── ScheduleNotFound           there is no schedule with that id
     ├── ScheduleConflict           a schedule exists with other settings, or was changed by somebody else
     ├── RunError                   a run ended without a result
@@ -105,6 +107,8 @@ __all__ = [
     "UnknownHandler",
     "UnknownWorkflow",
     "UpdateFailed",
+    "WebhookExpired",
+    "WebhookInvalid",
     "WorkerLost",
     "WorkflowCancelled",
     "WorkflowFailed",
@@ -216,6 +220,18 @@ class UpdateFailed(AikiError):
     """The workflow's handler of an update raised, or there is none of that name. Fields: `run_id`, `update`, `error` (an `ErrorInfo`)."""
 
     code = "update_failed"
+
+
+class WebhookInvalid(AikiError):
+    """The token of a webhook's URL is not one that this region's keys have signed; it does not say what is wrong with it."""
+
+    code = "webhook_invalid"
+
+
+class WebhookExpired(AikiError):
+    """A webhook has had its time. For the sender: its answer comes too late; in the workflow: none has come. Fields: `hook`, `run_id`."""
+
+    code = "webhook_expired"
 
 
 class ScheduleNotFound(AikiError):

@@ -8,6 +8,7 @@
     schedules KV bucket aiki-schedules-<region>    key <schedule id>; its mailbox is aiki.<region>.mail.schedule.<schedule id>
     actors    KV bucket aiki-actors-<region>       key <type>.<id>; mailbox aiki.<region>.mail.actor.<type>.<id>.<call>, reminders
                                                    aiki.<region>.timer.actor.<type>.<id>.<name>
+    secrets   KV bucket aiki-secrets-<region>      key webhooks: what signs their URLs
     workers   KV bucket aiki-workers-<region>      key <worker id>, expires
     beats     KV bucket aiki-beats-<region>        key <run id>.<n>: the last heartbeat of a dispatch; in memory, expires
 
@@ -52,11 +53,13 @@ class Subjects:
         self.task_stream = f"AIKI_TASK_{token}"
         self.schedules_stream = f"KV_aiki-schedules-{token}"
         self.actors_stream = f"KV_aiki-actors-{token}"
+        self.secrets_stream = f"KV_aiki-secrets-{token}"
         self.workers_stream = f"KV_aiki-workers-{token}"
         self.beats_stream = f"KV_aiki-beats-{token}"
         self.runs_prefix = f"$KV.aiki-runs-{token}."
         self.schedules_prefix = f"$KV.aiki-schedules-{token}."
         self.actors_prefix = f"$KV.aiki-actors-{token}."
+        self.secrets_prefix = f"$KV.aiki-secrets-{token}."
         self.workers_prefix = f"$KV.aiki-workers-{token}."
         self.beats_prefix = f"$KV.aiki-beats-{token}."
         self.mail_prefix = f"{root}.mail."

@@ -1,10 +1,13 @@
-"""The workflow `subscription`: charge a card, ship, wait a month, remind; with two tasks that reach into the world."""
+"""The workflow `subscription`: charge a card, ship, wait a month, remind; with two tasks that reach into the world.
+
+And `trial`: a fortnight for nothing, which a payment ends.
+"""
 
 from datetime import timedelta
 
 import msgspec
 
-from aiki.sdk import Context, Retry, TaskFailed, task, workflow
+from aiki.sdk import Context, EventTimeout, Retry, TaskFailed, event, task, workflow
 
 
 class Order(msgspec.Struct):
@@ -61,3 +64,16 @@ async def subscription(ctx: Context, order: Order) -> Summary:
     await ctx.sleep(timedelta(days=30))
     reminder = await mail.run(ctx, f"{order.email}: order again?")
     return Summary(receipt.payment_id, reference, [sent, reminder])
+
+
+paid = event("paid", Receipt)
+
+
+@workflow(name="trial")
+async def trial(ctx: Context, email: str) -> str:
+    """What the customer was told at the end."""
+    try:
+        receipt = await ctx.wait_for(paid, timeout=timedelta(days=14))
+    except EventTimeout:
+        return await mail.run(ctx, f"{email}: the trial is over")
+    return await mail.run(ctx, f"{email}: thank you for {receipt.amount}")

@@ -4,9 +4,9 @@ from datetime import timedelta
 
 import pytest
 
-from aiki.sdk import Context, NonDeterminismError, workflow
+from aiki.sdk import Context, NonDeterminismError, WorkflowCancelled, workflow
 from aiki.testing import TestEnvironment, replay
-from examples.tested_orders.orders import Order, Receipt, Summary, charge, label, mail, subscription
+from examples.tested_orders.orders import Order, Receipt, Summary, charge, label, mail, paid, subscription, trial
 
 ORDER = Order("o1", 1200, "you@example.org")
 
@@ -96,6 +96,26 @@ async def test_recorded_runs_still_fit(aiki: TestEnvironment) -> None:
 
     with pytest.raises(NonDeterminismError, match="label"):
         replay(changed, history)
+
+
+@pytest.mark.parametrize(("day", "told"), [(13, "thank you for 900"), (15, "the trial is over")])
+async def test_a_payment_that_comes_in_time_or_too_late(aiki: TestEnvironment, day: int, told: str) -> None:
+    aiki.stub(mail, sent)
+    await aiki.worker(trial)
+    handle = await trial.enqueue(aiki.client, "you@example.org")
+    aiki.after(timedelta(days=day)).send(handle, paid, Receipt("p1", 900))
+    assert await handle.wait_for_completion() == told
+
+
+async def test_a_trial_is_cancelled_while_no_worker_is_there(aiki: TestEnvironment) -> None:
+    aiki.stub(mail, sent)
+    await aiki.worker(trial)
+    handle = await trial.enqueue(aiki.client, "you@example.org")
+    aiki.after(timedelta(days=1)).do(aiki.crash_worker)
+    aiki.after(timedelta(days=2)).cancel(handle, "changed my mind")
+    aiki.after(timedelta(days=3)).do(aiki.restart_worker)
+    with pytest.raises(WorkflowCancelled, match="changed my mind"):
+        await handle.wait_for_completion()
 
 
 async def test_on_a_real_server(aiki_nats: TestEnvironment) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from aiki.client.schedules import Schedules
+from aiki.schedules import OutEnd, ScheduleState, machine
 from aiki.services.timer.service import TimerService
 from aiki.services.timer.turn import Turn
 from tests.simulation.test_planted_faults import Patch, write_without_a_fence
@@ -35,17 +36,45 @@ def change_without_announcing(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Schedules, "_announce", announce)
 
 
+def take_what_was_told_to_end_for_ended(patch: pytest.MonkeyPatch) -> None:
+    make_place = machine._make_place
+
+    def at_once(state: ScheduleState, *rest: Any) -> None:
+        make_place(state, *rest)
+        state.running.clear()
+
+    patch.setattr(machine, "_make_place", at_once)
+
+
+def tell_no_run_to_end(patch: pytest.MonkeyPatch) -> None:
+    send = Turn._send
+
+    async def others(self: Turn, state: ScheduleState) -> None:
+        state.outbox = [entry for entry in state.outbox if not isinstance(entry, OutEnd)]
+        await send(self, state)
+
+    patch.setattr(Turn, "_send", others)
+
+
 @pytest.mark.long
 @pytest.mark.timeout(900)
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(
-    "fault", [strike_out_what_was_not_sent, acknowledge_before_the_turn, change_without_announcing, write_without_a_fence]
+    "fault",
+    [
+        strike_out_what_was_not_sent,
+        acknowledge_before_the_turn,
+        change_without_announcing,
+        write_without_a_fence,
+        take_what_was_told_to_end_for_ended,
+        tell_no_run_to_end,
+    ],
 )
 def test_planted_fault_is_found(fault: Patch, monkeypatch: pytest.MonkeyPatch) -> None:
     fault(monkeypatch)
     for seed in range(SEEDS):
         try:
-            simulate(seed, faults=FAULTS, kills=10, commands=2)
+            simulate(seed, faults=FAULTS, kills=10, commands=4)
         except BaseException as error:
             print(f"{fault.__name__}: found with seed {seed}: {str(error)[:200]}")
             return

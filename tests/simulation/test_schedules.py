@@ -1,6 +1,7 @@
 """Schedules under faults: timer services die at any instant, messages are lost, late, doubled and reordered; every firing is one run."""
 
 import asyncio
+import math
 import os
 import random
 from collections.abc import Awaitable, Callable
@@ -9,7 +10,7 @@ from typing import Any, TypeVar
 import pytest
 
 from aiki.clock import VirtualClock, run_virtual
-from aiki.schedules import Schedule, ScheduleState, decode_schedule, upcoming
+from aiki.schedules import OutStart, Schedule, ScheduleState, decode_schedule, upcoming
 from aiki.sdk import Client, Context, ScheduleHandle, ScheduleView, workflow
 from aiki.services.timer import TimerService
 from aiki.transport import Ack, Faults, Headers
@@ -19,6 +20,10 @@ from tests.simulation.fleet import Fleet, Process
 
 SEEDS = int(os.environ.get("AIKI_SEEDS", "100"))
 LONG_SEEDS = int(os.environ.get("AIKI_LONG_SEEDS", "1500"))
+OPERATED = ("skipping", "buffering", "cancelling", "terminating")
+"""The schedules that operators change."""
+MOST_TO_END = 30.0
+"""Seconds in which a run that was told to end has ended, faults included; otherwise it may go on for a minute."""
 FAULTS = Faults(lose=0.02, double=0.02, delay=(0.0005, 0.02), reorder=0.1, unknown=0.02)
 
 Answer = TypeVar("Answer")
@@ -51,6 +56,8 @@ class Observer:
     def __init__(self, fleet: Fleet) -> None:
         self.fleet = fleet
         self.states: dict[str, ScheduleState] = {}
+        self.started: dict[str, set[str]] = {}
+        self.told: dict[str, float] = {}
         store = fleet.server.store
 
         def spy(subject: str, data: bytes, headers: Headers) -> Ack:
@@ -64,11 +71,16 @@ class Observer:
     def committed(self, state: ScheduleState) -> None:
         before = self.states.get(state.id)
         self.states[state.id] = state
+        for run_id in state.told:
+            self.told.setdefault(run_id, self.fleet.clock.now())
+        self.started.setdefault(state.id, set()).update(entry.run_id for entry in state.outbox if isinstance(entry, OutStart))
         if before is None:
             return
         assert state.serial >= before.serial
         ended = set(before.running) - set(state.running)
         assert all(run_id in self.fleet.results for run_id in ended), f"{state.id}: {ended} were taken for ended"
+        late = [run_id for run_id in ended if self.fleet.clock.now() - self.told.get(run_id, math.inf) > MOST_TO_END]
+        assert not late, f"{state.id}: {late} went on though they were told to end"
         if state.planned is not None and before.planned is not None:
             assert state.planned >= before.planned, f"{state.id} goes back"
         if state.schedule.overlap != "allow":
@@ -96,7 +108,16 @@ async def trial(clock: VirtualClock, seed: int, *, faults: Faults, kills: int, c
         await ctx.sleep(chance.choice((0.0, 0.5, 4.0, 12.0)))
         return name
 
-    fleet = Fleet(clock, seed, [planned], faults=faults, workers=2)
+    @workflow(name="long-winded")
+    async def long_winded(ctx: Context, name: str) -> str:
+        try:
+            await ctx.sleep(60 if ctx.random() < 0.3 else 1 + 14 * ctx.random())
+        except asyncio.CancelledError:
+            await ctx.sleep(6 * ctx.random())
+            raise
+        return name
+
+    fleet = Fleet(clock, seed, [planned, long_winded], faults=faults, workers=2)
     await fleet.start()
     observer = Observer(fleet)
     for _ in range(3):
@@ -110,6 +131,13 @@ async def trial(clock: VirtualClock, seed: int, *, faults: Faults, kills: int, c
     }
     for name, rule in rules.items():
         await persistently(lambda name=name, rule=rule: planned.schedule(client, rule, name, id=name))  # type: ignore[misc]
+    ending = {
+        "cancelling": Schedule.every(5, overlap="cancel_previous", jitter=1, max_firings=5),
+        "terminating": Schedule.every(4, overlap="terminate_previous", max_firings=5),
+    }
+    for name, rule in ending.items():
+        await persistently(lambda name=name, rule=rule: long_winded.schedule(client, rule, name, id=name))  # type: ignore[misc]
+    rules |= ending
 
     async def reaper() -> None:
         for _ in range(kills):
@@ -119,7 +147,7 @@ async def trial(clock: VirtualClock, seed: int, *, faults: Faults, kills: int, c
     async def operator(number: int) -> None:
         await asyncio.sleep(chance.uniform(0, 30))
         process = Operator(fleet, 1000 + number)
-        handle: ScheduleHandle = Client(process.transport, clock=clock).schedule(("skipping", "buffering")[number])
+        handle: ScheduleHandle = Client(process.transport, clock=clock).schedule(OPERATED[number])
 
         async def work() -> None:
             if chance.random() < 0.5:
@@ -158,7 +186,13 @@ async def trial(clock: VirtualClock, seed: int, *, faults: Faults, kills: int, c
         if len(fleet.results) >= sum(state.counts.fired + state.counts.triggered for state in states):
             break
         await asyncio.sleep(1)
-    assert set(fleet.results.values()) == {"completed"}
+    ended = {name: [fleet.results[run_id] for run_id in observer.started[name]] for name in rules}
+    assert all(set(ended[name]) == {"completed"} for name in rules if name not in ending)
+    for name in ending:
+        tally = observer.states[name].counts
+        assert set(ended[name]) <= {"completed", "cancelled"}
+        # A run that was told to end may have ended by itself before it heard of that.
+        assert ended[name].count("cancelled") <= tally.cancelled + tally.terminated <= len(ended[name])
     assert len(fleet.results) == sum(state.counts.fired + state.counts.triggered for state in states)
     for name, rule in rules.items():
         state, counts = observer.states[name], views[name].counts
@@ -190,11 +224,11 @@ def test_kills_and_faults(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(SEEDS))
 def test_kills_and_faults_and_operators_who_die(seed: int) -> None:
-    simulate(seed, faults=FAULTS, kills=10, commands=2)
+    simulate(seed, faults=FAULTS, kills=10, commands=4)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(3600)
 def test_many_seeds() -> None:
     for seed in range(10_000, 10_000 + LONG_SEEDS):
-        simulate(seed, faults=FAULTS, kills=seed % 12, commands=seed % 3)
+        simulate(seed, faults=FAULTS, kills=seed % 12, commands=seed % 5)

@@ -7,11 +7,13 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import pytest
 
 from aiki.actors import topology
+from aiki.schedules import Overlap
 from aiki.sdk import (
     BackfillTooLarge,
     Client,
@@ -38,7 +40,7 @@ async def region(nats: EmbeddedNats, name: str) -> AsyncIterator[Client]:
     async with await Client.connect(nats.url, region=name) as client:
         await topology.init(client.transport, region=name)
         worker = Worker(client)
-        worker.registry.add(note)
+        worker.registry.add(note).add(watch)
         async with worker:
             yield client
 
@@ -99,6 +101,39 @@ async def test_what_is_asked_of_a_schedule(nats: EmbeddedNats) -> None:
         assert caught.value.count == 3653 * 86_400 + 1
         with pytest.raises(InvalidSchedule):
             await note.schedule(client, Schedule.every(1, end=datetime(2001, 1, 1, tzinfo=UTC)), "a", id="past")
+
+
+@workflow(name="watch")
+async def watch(ctx: Context, text: str) -> str:
+    try:
+        await ctx.sleep(timedelta(days=1))
+    except asyncio.CancelledError:
+        await ctx.step("tidy up", lambda: None)
+        raise
+    return text
+
+
+@pytest.mark.parametrize(
+    ("policy", "ending", "tidied"), [("cancel_previous", "cancelled", True), ("terminate_previous", "terminated", False)]
+)
+async def test_a_firing_ends_the_run_before(nats: EmbeddedNats, policy: Overlap, ending: str, tidied: bool) -> None:
+    async with region(nats, f"timer-{ending}") as client, TimerService(client), TimerService(client):
+        schedule = await watch.schedule(client, Schedule.every(1, overlap=policy, max_firings=3), "a", id="s")
+        view = await until(client, "s", lambda view: view.state == "finished")
+        assert (view.counts["fired"], view.counts[ending]) == (3, 2)
+        assert [firing.outcome for firing in view.recent if firing.outcome == ending] == [ending] * 2
+        handles = [watch.handle(client, firing.run_id) for firing in view.recent if firing.run_id is not None]
+        for handle, following in pairwise(handles):
+            run = await handle.describe()
+            assert run.status.state == "cancelled"
+            assert [step.name for step in run.steps] == ["tidy up"] * tidied
+            assert run.status.error is not None and run.status.error.message == "schedule s: the next firing is due"
+            assert run.status.finished_at is not None
+            assert run.status.finished_at <= (await following.get_status()).created_at
+        assert len(handles) == 3
+        await handles[-1].terminate()
+        assert (await until(client, "s", lambda view: not view.running)).counts["fired"] == 3
+        await schedule.delete()
 
 
 SERVICE = """

@@ -1,12 +1,24 @@
 """What a schedule does about a firing: catch-up, overlap, bounds, pauses, backfills. No I/O, and time is a number."""
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, get_args
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aiki.schedules import OutStart, Schedule, ScheduleState, SetAlarm, decode_schedule, encode_schedule, following, machine
+from aiki.schedules import (
+    OutEnd,
+    OutStart,
+    Overlap,
+    Schedule,
+    ScheduleState,
+    SetAlarm,
+    decode_schedule,
+    encode_schedule,
+    following,
+    machine,
+)
 
 BEGIN = 1_000_000.0
 
@@ -78,6 +90,88 @@ def test_one_firing_is_buffered() -> None:
     machine.advance(state, BEGIN + 31)
     assert len(sent(state)) == 1
     assert (state.recent[-1].planned, state.counts.fired, state.buffered) == (BEGIN + 20, 2, None)
+
+
+def told(state: ScheduleState) -> list[tuple[str, str]]:
+    """The outbox is sent: the runs that it tells to end."""
+    runs: list[tuple[str, str]] = [(entry.run_id, entry.ending) for entry in state.outbox if isinstance(entry, OutEnd)]
+    state.outbox = []
+    return runs
+
+
+POLICIES = pytest.mark.parametrize(("policy", "ending"), [("cancel_previous", "cancelled"), ("terminate_previous", "terminated")])
+
+
+@POLICIES
+def test_the_previous_run_is_told_to_end_once_and_the_newest_firing_waits(policy: Overlap, ending: str) -> None:
+    state = schedule(Schedule.every(10, overlap=policy))
+    machine.advance(state, BEGIN + 10)
+    (run,) = sent(state)
+    machine.advance(state, BEGIN + 20)
+    assert [type(entry) for entry in state.outbox] == [OutEnd, SetAlarm]
+    assert told(state) == [(run, ending)]
+    assert state.recent[-1].reason == f"run {run} went on and is {ending}; the firing waits for its end"
+    machine.advance(state, BEGIN + 40)
+    assert [type(entry) for entry in state.outbox] == [SetAlarm]
+    assert (sent(state), state.running, state.buffered) == ([], [run], BEGIN + 40)
+    assert outcomes(state) == ["fired", ending, "overlapping", "overlapping", "buffered"]
+    assert [firing.planned - BEGIN for firing in state.recent] == [10, 20, 20, 30, 40]
+    machine.end_run(state, run)
+    machine.advance(state, BEGIN + 41)
+    assert len(sent(state)) == 1
+    assert (state.recent[-1].planned, state.counts.fired, state.buffered, state.told) == (BEGIN + 40, 2, None, {})
+    assert (state.counts.overlapping, getattr(state.counts, ending)) == (2, 1)
+
+
+@POLICIES
+def test_of_firings_that_are_due_at_once_the_newest_starts(policy: Overlap, ending: str) -> None:
+    """None is started to be told to end at once."""
+    state = schedule(Schedule.every(10, overlap=policy))
+    machine.advance(state, BEGIN + 35)
+    assert [type(entry) for entry in state.outbox] == [OutStart, SetAlarm]
+    assert (outcomes(state), state.recent[-1].planned) == (["overlapping", "overlapping", "fired"], BEGIN + 30)
+    (run,) = sent(state)
+    machine.advance(state, BEGIN + 40)
+    assert told(state) == [(run, ending)]
+    machine.end_run(state, run)
+    machine.advance(state, BEGIN + 50)
+    assert [type(entry) for entry in state.outbox] == [OutStart, SetAlarm]
+    assert state.recent[-1].planned == BEGIN + 50
+
+
+def test_a_cancelled_run_can_still_be_terminated_and_a_terminated_one_is_left_alone() -> None:
+    state = schedule(Schedule.every(10, overlap="cancel_previous"))
+    machine.advance(state, BEGIN + 10)
+    (run,) = sent(state)
+    machine.advance(state, BEGIN + 20)
+    assert told(state) == [(run, "cancelled")]
+    for policy, expected in (("terminate_previous", [(run, "terminated")]), ("cancel_previous", [])):
+        machine.update(state, state.recent[-1].at, schedule=Schedule.every(10, overlap=policy))  # type: ignore[arg-type]
+        machine.advance(state, state.recent[-1].at + 10)
+        assert told(state) == expected
+    assert (state.counts.cancelled, state.counts.terminated) == (1, 1)
+
+
+def test_what_waits_starts_also_in_a_pause() -> None:
+    state = schedule(Schedule.every(10, overlap="cancel_previous"))
+    machine.advance(state, BEGIN + 10)
+    (run,) = sent(state)
+    machine.advance(state, BEGIN + 20)
+    sent(state)
+    machine.pause(state, "")
+    machine.end_run(state, run)
+    machine.advance(state, BEGIN + 35)
+    assert (len(sent(state)), state.recent[-1].planned) == (1, BEGIN + 20)
+
+
+def test_triggered_runs_end_for_a_firing_too() -> None:
+    state = schedule(Schedule.every(10, overlap="terminate_previous"))
+    machine.trigger(state, BEGIN, "one")
+    machine.trigger(state, BEGIN, "two")
+    runs = sent(state)
+    machine.advance(state, BEGIN + 10)
+    assert told(state) == [(run, "terminated") for run in runs]
+    assert "and 1 more went on" in state.recent[-1].reason
 
 
 def test_allowed_runs_go_beside_each_other() -> None:
@@ -161,7 +255,7 @@ STEPS = st.lists(
 RULES = st.builds(
     Schedule.every,
     st.sampled_from([1, 7, 60]),
-    overlap=st.sampled_from(["skip", "buffer_one", "allow"]),
+    overlap=st.sampled_from(get_args(Overlap)),
     jitter=st.sampled_from([0, 5]),
     catch_up=st.sampled_from([0, 30, 3600]),
     max_firings=st.none() | st.integers(1, 5),

@@ -19,7 +19,7 @@ SURFACE = {
         StepView""",
     "aiki.workflow": "Context Replayed Workflow replay workflow",
     "aiki.worker": "Registry Worker",
-    "aiki.testing": "Call NothingWillHappen PlannedCrash Replayed RunHistory Stub TestEnvironment replay",
+    "aiki.testing": "Call Injection Moment NothingWillHappen PlannedCrash Replayed RunHistory Stub TestEnvironment replay",
     "aiki.services.timer": "TimerService",
 }
 

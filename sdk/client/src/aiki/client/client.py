@@ -19,6 +19,7 @@ from aiki.client.schedules import ScheduleHandle, Schedules
 from aiki.client.served import find_served
 from aiki.client.stalled import STALLED_AFTER, Stalls
 from aiki.client.views import RunStatus, queued_status, run_status
+from aiki.client.webhooks import Delivered, Webhooks
 from aiki.clock import Clock, SystemClock
 from aiki.entities import Caller
 from aiki.journal import Entry, RunState, decode_state
@@ -76,6 +77,8 @@ class Client:
         self.said: BoundedMap[str, str] = BoundedMap(MOST_REMEMBERED)
         """The id of what was asked of a run last, by run."""
         self.stalls = Stalls(self, _patience(stalled_after))
+        self.webhooks = Webhooks(self)
+        """Signs the URLs of webhooks, and takes what comes there."""
         self.caller = Caller(transport, self.subjects, self.clock)
         """Asks and tells actors."""
 
@@ -136,6 +139,24 @@ class Client:
         """All schedules, by id."""
         async for view in Schedules(self).all():
             yield view
+
+    # -- webhooks
+
+    async def deliver_webhook(self, token: str, body: bytes) -> Delivered:
+        """Give a webhook's answer (JSON; empty: null) to the run that waits for it; `token` is the last part of the hook's URL.
+
+        A hook takes one answer: to any other it says "already_received", and the run never sees that. Raises `WebhookInvalid` for a token
+        that we have not signed, `WebhookExpired`, `PayloadError` when the body does not fit the hook's type, before anything is stored,
+        `RunEnded` and `RunNotFound`.
+        """
+        return await self.webhooks.deliver(token, body)
+
+    async def rotate_webhook_key(self, *, forget: bool = False) -> None:
+        """Let a new key sign the URLs of webhooks from now on; within a minute all workers use it.
+
+        URLs that are out there stay good, unless `forget`: then all of them are `WebhookInvalid` within that minute.
+        """
+        await self.webhooks.rotate(forget=forget)
 
     # -- starting
 

@@ -41,7 +41,7 @@ def rule_options(function: Function) -> Function:
         click.option("--timezone", default="UTC", show_default=True, help="The IANA time zone of --cron."),
         click.option(
             "--overlap",
-            type=click.Choice(["skip", "buffer_one", "allow"]),
+            type=click.Choice(["skip", "buffer_one", "allow", "cancel_previous", "terminate_previous"]),
             default="skip",
             show_default=True,
             help="What becomes of a firing while an earlier run goes on.",

@@ -38,6 +38,8 @@ from aiki.types.errors import (
     UnknownHandler,
     UnknownWorkflow,
     UpdateFailed,
+    WebhookExpired,
+    WebhookInvalid,
     WorkerLost,
     WorkflowCancelled,
     WorkflowFailed,
@@ -48,7 +50,7 @@ from aiki.types.failure import ErrorInfo
 from aiki.types.identifiers import RunId, ScheduleId, TaskId, WorkerId
 from aiki.types.trigger import Trigger
 from aiki.worker import Worker
-from aiki.workflow import ChildHandle, Context, HookInfo, Variables, Workflow, workflow
+from aiki.workflow import ChildHandle, Context, HookInfo, Variables, Webhook, Workflow, workflow
 
 __all__ = [
     "Actor",
@@ -110,6 +112,9 @@ __all__ = [
     "UnknownWorkflow",
     "UpdateFailed",
     "Variables",
+    "Webhook",
+    "WebhookExpired",
+    "WebhookInvalid",
     "Worker",
     "WorkerId",
     "WorkerLost",

@@ -9,14 +9,28 @@ if TYPE_CHECKING:
     from aiki.client import RunHistory
     from aiki.testing.crash import PlannedCrash
     from aiki.testing.environment import TestEnvironment
+    from aiki.testing.injection import Injection, Moment
     from aiki.testing.stub import Call, Stub
     from aiki.testing.virtual import NothingWillHappen
     from aiki.workflow import Replayed, replay
 
-__all__ = ["Call", "NothingWillHappen", "PlannedCrash", "Replayed", "RunHistory", "Stub", "TestEnvironment", "replay"]
+__all__ = [
+    "Call",
+    "Injection",
+    "Moment",
+    "NothingWillHappen",
+    "PlannedCrash",
+    "Replayed",
+    "RunHistory",
+    "Stub",
+    "TestEnvironment",
+    "replay",
+]
 
 _LAZY = {
     "Call": "aiki.testing.stub",
+    "Injection": "aiki.testing.injection",
+    "Moment": "aiki.testing.injection",
     "NothingWillHappen": "aiki.testing.virtual",
     "PlannedCrash": "aiki.testing.crash",
     "Replayed": "aiki.workflow",

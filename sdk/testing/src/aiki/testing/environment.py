@@ -2,7 +2,7 @@
 
 import asyncio
 import contextvars
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
@@ -13,6 +13,7 @@ from aiki.clock import Clock, SystemClock
 from aiki.journal import RunState, decode_state
 from aiki.task import Task
 from aiki.testing.crash import PlannedCrash, When
+from aiki.testing.injection import Injection, Moment
 from aiki.testing.process import Definition, Ownership, Process
 from aiki.testing.stub import Bodies, Stub
 from aiki.testing.virtual import VirtualTime
@@ -51,6 +52,7 @@ class TestEnvironment:
         self._bodies = Bodies()
         self._processes: list[Process] = []
         self._restarts: set[asyncio.Task[None]] = set()
+        self._injections: list[Injection[Any]] = []
         self._memory: MemoryServer | None = None
         self._client: Client | None = None
         self._ownership: Ownership | None = None
@@ -84,7 +86,10 @@ class TestEnvironment:
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        unheard = [raised for injection in self._injections if (raised := injection.drop()) is not None]
         await self._end()
+        if unheard and error is None:
+            raise unheard[0]
 
     async def _begin(self) -> None:
         if self._embedded is not None:
@@ -175,6 +180,24 @@ class TestEnvironment:
     async def advance(self, duration: Duration) -> None:
         """Let time pass: at once in virtual time, else really. All that is due meanwhile happens, in its order."""
         await asyncio.sleep(seconds(duration, "the duration"))
+
+    def at(self, instant: datetime) -> Moment:
+        """The moment at which something is to be done to a run: `env.at(due).cancel(handle)`. One that has passed is now."""
+        if instant.tzinfo is None:
+            raise DefinitionError("an instant needs a time zone: datetime(…, tzinfo=UTC)", where="testing")
+        return self._moment(instant.timestamp())
+
+    def after(self, duration: Duration) -> Moment:
+        """The same, counted from now: `env.after(timedelta(days=3)).send(handle, paid, Payment(…))`."""
+        return self._moment(self._clock.now() + seconds(duration, "the duration"))
+
+    def _moment(self, at: float) -> Moment:
+        _ = self.client
+
+        def begin(work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+            return asyncio.get_running_loop().create_task(work, context=self._outside)
+
+        return Moment(self._clock, at, begin, self._injections)
 
     # -- tasks
 

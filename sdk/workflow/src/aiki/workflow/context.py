@@ -7,13 +7,14 @@ import logging
 import random
 import uuid
 from collections.abc import Awaitable, Callable, Collection
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar, overload
 
 import msgspec
 
 from aiki.client import Client, Event
 from aiki.client.event import unknown_event
+from aiki.client.webhooks import HookRecord
 from aiki.journal import ChildRun, Outcome, Received, RunMachine, Shield, StepOptions
 from aiki.schema import Schema, content_hash, result_schema, schema_for
 from aiki.task.interception import INTERCEPTOR
@@ -26,8 +27,10 @@ from aiki.types.messages import attempts_made
 from aiki.types.names import check_key, check_name
 from aiki.types.pulse import Pulse
 from aiki.types.retry import Retry
+from aiki.webhooks import Ticket
 from aiki.workflow.child import ChildHandle
 from aiki.workflow.logger import RunLogger
+from aiki.workflow.webhook import Webhook
 
 __all__ = ["Context"]
 
@@ -35,6 +38,8 @@ Value = TypeVar("Value")
 Payload = TypeVar("Payload")
 
 _ANY: Schema[Any] = schema_for(Any, "result of a step")
+
+WEEK = timedelta(days=7)
 
 _FAILURES = {TaskCancelled.code: TaskCancelled, TaskTimedOut.code: TaskTimedOut, WorkerLost.code: WorkerLost}
 
@@ -46,6 +51,7 @@ class Context:
         self._machine = machine
         self._events = events
         self._rng: random.Random | None = None
+        self._webhooks: dict[str, int] = {}
         self.logger: logging.LoggerAdapter[logging.Logger] = RunLogger(machine)
         """Logs with the run's id, and is silent while replaying."""
 
@@ -140,6 +146,28 @@ class Context:
             if not patience.expired():
                 raise
             raise _event_timeout(events, limit) from error
+
+    async def webhook(self, name: str, payload: type[Payload] = Any, *, expires: Duration = WEEK) -> Webhook[Payload]:  # type: ignore[assignment]
+        """A URL that somebody outside may answer to, once, until it `expires`: `hook.url`, then `await hook.wait(timeout=…)`.
+
+        The URL is signed and good for this wait alone; hooks of one name are told apart by their order. It begins with `$AIKI_PUBLIC_URL`
+        (of the worker), where the gateway answers it; `client.deliver_webhook` takes answers on any other way. Answers that are not of the
+        type `payload` are refused.
+        """
+        number = self._webhooks[check_name(name, "webhook")] = self._webhooks.get(name, 0) + 1
+        limit = seconds(expires, f"expires of webhook {name!r}", least=1.0)
+        where = f"answer to webhook {name!r}"
+        schema = schema_for(payload, where)
+        state, expires_at = self._machine.state, self._machine.now + limit
+
+        async def body(key: str, attempt: int, pulse: Pulse | None) -> bytes:
+            client = self.client
+            ticket = Ticket(client.region, state.run_id, state.workflow, state.version, name, number, expires_at)
+            return msgspec.json.encode(HookRecord(await client.webhooks.url(ticket), expires_at, number, schema.json_schema()))
+
+        content = msgspec.json.encode([name, number, limit])
+        data = await self.run_step(HookRecord.step(name), content, body=body, key=None, queue=None, retry=None, timeout=None)
+        return Webhook(self._machine, name, msgspec.json.decode(data, type=HookRecord), schema)
 
     async def publish(self, data: Any) -> None:
         """Tell whoever watches the run (`handle.updates()`), with its next commit; replayed code publishes nothing again."""

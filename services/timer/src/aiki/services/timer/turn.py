@@ -11,11 +11,11 @@ from functools import partial
 
 from aiki.client import Client
 from aiki.kv import ScheduleStore, StoredState
-from aiki.schedules import OutStart, ScheduleState, SetAlarm, decode_schedule, encode_schedule, machine
+from aiki.schedules import OutEnd, OutStart, ScheduleState, SetAlarm, decode_schedule, encode_schedule, machine
 from aiki.transport.port import Ack
 from aiki.transport.surely import surely
 from aiki.types.errors import Conflict
-from aiki.types.messages import Ended, Mail, Start, Wake, encode
+from aiki.types.messages import Cancel, Ended, Mail, Start, Wake, encode
 from aiki.types.names import to_token
 from aiki.types.states import is_final
 
@@ -82,7 +82,7 @@ class Turn:
     async def _send(self, state: ScheduleState) -> None:
         await asyncio.gather(*(surely(partial(self._publish, state, entry)) for entry in state.outbox))
 
-    def _publish(self, state: ScheduleState, entry: OutStart | SetAlarm) -> "asyncio.Future[Ack]":
+    def _publish(self, state: ScheduleState, entry: OutStart | SetAlarm | OutEnd) -> "asyncio.Future[Ack]":
         mailbox = self._subjects.schedule_mail + to_token(state.id)
         if isinstance(entry, SetAlarm):
             return self._transport.schedule(
@@ -92,9 +92,13 @@ class Turn:
                 encode(Wake(entry.serial, entry.due)),
                 message_id=f"schedule/{state.id}/{state.born}/{entry.serial}",
             )
+        if isinstance(entry, OutEnd):
+            word = Cancel(id=f"schedule/{entry.ending}", reason=entry.reason, terminate=entry.ending == "terminated")
+            subject = self._subjects.run_words(state.workflow, state.version, entry.run_id)
+            return self._transport.publish(subject, encode(word), message_id=f"{entry.run_id}/{word.id}")
         notify = mailbox if entry.run_id in state.running else ""
         start = Start(entry.run_id, state.workflow, state.version, state.payload, state.payload_hash, entry.at, None, {}, "", notify)
-        subject = f"{self._subjects.run_mail(state.workflow, state.version)}{entry.run_id}.start"
+        subject = self._subjects.run_start(state.workflow, state.version, entry.run_id)
         return self._transport.publish(subject, encode(start), message_id=f"{entry.run_id}/start")
 
     async def _ended(self, state: ScheduleState) -> list[str]:
