@@ -3,13 +3,25 @@
 from aiki.schedules.calendar import between, following, upcoming
 from aiki.schedules.extent import count
 from aiki.schedules.schedule import Overlap, Schedule
-from aiki.schedules.state import Backfill, Counts, Firing, OutEnd, OutStart, ScheduleState, SetAlarm, decode_schedule, encode_schedule
+from aiki.schedules.state import (
+    Backfill,
+    Counts,
+    Firing,
+    OutEnd,
+    OutRecall,
+    OutStart,
+    ScheduleState,
+    SetAlarm,
+    decode_schedule,
+    encode_schedule,
+)
 
 __all__ = [
     "Backfill",
     "Counts",
     "Firing",
     "OutEnd",
+    "OutRecall",
     "OutStart",
     "Overlap",
     "Schedule",

@@ -7,10 +7,24 @@ run goes through the outbox, under an id that the firing determines: however oft
 from aiki.schedules.calendar import between, due, following
 from aiki.schedules.extent import count
 from aiki.schedules.schedule import Overlap, Schedule
-from aiki.schedules.state import Backfill, Ending, Firing, OutEnd, OutStart, ScheduleState, SetAlarm
+from aiki.schedules.state import Backfill, Ending, Firing, OutEnd, OutRecall, OutStart, ScheduleState, SetAlarm
 from aiki.types.identifiers import RunId, scheduled_run_id
 
-__all__ = ["CHUNK", "RECENT", "advance", "backfill", "end_run", "firing_is_due", "pause", "resume", "ring", "trigger", "update"]
+__all__ = [
+    "CHUNK",
+    "RECENT",
+    "advance",
+    "backfill",
+    "can_decide",
+    "end_run",
+    "firing_is_due",
+    "pause",
+    "recall",
+    "resume",
+    "ring",
+    "trigger",
+    "update",
+]
 
 RECENT = 10
 CHUNK = 50
@@ -57,8 +71,34 @@ def firing_is_due(state: ScheduleState, now: float) -> bool:
     return not state.paused and _is_due(state, now)
 
 
-def pause(state: ScheduleState, reason: str) -> None:
+def can_decide(state: ScheduleState, serial: int) -> bool:
+    """Whether the firing whose alarm has come early can be decided at once: nothing that may still end stands in its way."""
+    return (
+        not state.paused
+        and state.alarm is not None
+        and state.alarm.serial == serial
+        and (state.schedule.overlap == "allow" or (not state.running and state.buffered is None))
+    )
+
+
+def recall(state: ScheduleState, now: float) -> None:
+    """Take back the firings that were decided ahead of their instants: their starts are on their way."""
+    early = [firing for firing in state.recent if firing.outcome == "fired" and firing.at > now and firing.run_id is not None]
+    for firing in early:
+        assert firing.run_id is not None
+        state.recent.remove(firing)
+        state.counts.fired -= 1
+        # It stays among those that may be going on: if it was too late, it does.
+        state.outbox = [owed for owed in state.outbox if not (isinstance(owed, OutStart) and owed.run_id == firing.run_id)]
+        state.outbox.append(OutRecall(firing.run_id))
+    if early:
+        state.planned = min(firing.planned for firing in early)
+        state.alarm = None
+
+
+def pause(state: ScheduleState, now: float, reason: str) -> None:
     """No planned firing happens until `resume`."""
+    recall(state, now)
     state.paused, state.pause_reason = True, reason
     state.revision += 1
 
@@ -101,6 +141,7 @@ def update(
     """Change what is given; firings that are due by now follow the old schedule no more."""
     if payload is not None:
         state.payload, state.payload_hash = payload, payload_hash
+    recall(state, now)
     if schedule is not None:
         state.schedule = schedule
         state.planned = None if _exhausted(state) else following(schedule, now)
@@ -211,7 +252,7 @@ def _fill(state: ScheduleState, now: float) -> bool:
 
 def _start(state: ScheduleState, firing: Firing, *, follow: bool) -> None:
     assert firing.run_id is not None
-    state.outbox.append(OutStart(firing.run_id, firing.planned, firing.at))
+    state.outbox.append(OutStart(firing.run_id, firing.planned, firing.at, state.serial))
     if follow:
         state.running.append(firing.run_id)
     _note(state, firing)

@@ -15,6 +15,7 @@ __all__ = [
     "Ending",
     "Firing",
     "OutEnd",
+    "OutRecall",
     "OutStart",
     "Outcome",
     "ScheduleState",
@@ -68,6 +69,8 @@ class OutStart(msgspec.Struct, frozen=True, array_like=True, tag="start"):
     run_id: str
     planned: float
     at: float
+    decision: int = 0
+    """Tells it from one of the same run that was taken back."""
 
 
 class OutEnd(msgspec.Struct, frozen=True, array_like=True, tag="end"):
@@ -76,6 +79,12 @@ class OutEnd(msgspec.Struct, frozen=True, array_like=True, tag="end"):
     run_id: str
     ending: Ending
     reason: str
+
+
+class OutRecall(msgspec.Struct, frozen=True, array_like=True, tag="recall"):
+    """Owed: the start of a run, which waits for its instant, is to be taken back."""
+
+    run_id: str
 
 
 class SetAlarm(msgspec.Struct, frozen=True, array_like=True, tag="alarm"):
@@ -109,7 +118,7 @@ class ScheduleState(msgspec.Struct, array_like=True):
     """Runs that may be going on, where that matters for overlap."""
     buffered: float | None = None
     backfills: list[Backfill] = []
-    outbox: list[OutStart | SetAlarm | OutEnd] = []
+    outbox: list[OutStart | SetAlarm | OutEnd | OutRecall] = []
     told: dict[str, Ending] = {}
     """Those of `running` that were told to end."""
 

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import pytest
 
 from aiki.clock import VirtualClock, run_virtual
-from aiki.schedules import OutStart, Schedule, ScheduleState, decode_schedule, upcoming
+from aiki.schedules import OutRecall, OutStart, Schedule, ScheduleState, decode_schedule, upcoming
 from aiki.sdk import Client, Context, ScheduleHandle, ScheduleView, workflow
 from aiki.services.timer import TimerService
 from aiki.transport import Ack, Faults, Headers
@@ -58,6 +58,7 @@ class Observer:
         self.states: dict[str, ScheduleState] = {}
         self.started: dict[str, set[str]] = {}
         self.told: dict[str, float] = {}
+        self.recalled: set[str] = set()
         store = fleet.server.store
 
         def spy(subject: str, data: bytes, headers: Headers) -> Ack:
@@ -77,11 +78,13 @@ class Observer:
         if before is None:
             return
         assert state.serial >= before.serial
-        ended = set(before.running) - set(state.running)
+        recalled = {entry.run_id for entry in state.outbox if isinstance(entry, OutRecall)}
+        self.recalled |= recalled
+        ended = set(before.running) - set(state.running) - self.recalled
         assert all(run_id in self.fleet.results for run_id in ended), f"{state.id}: {ended} were taken for ended"
         late = [run_id for run_id in ended if self.fleet.clock.now() - self.told.get(run_id, math.inf) > MOST_TO_END]
         assert not late, f"{state.id}: {late} went on though they were told to end"
-        if state.planned is not None and before.planned is not None:
+        if state.planned is not None and before.planned is not None and not recalled:
             assert state.planned >= before.planned, f"{state.id} goes back"
         if state.schedule.overlap != "allow":
             planned = [run_id for run_id in state.running if self.is_planned(state, run_id)]
@@ -186,14 +189,17 @@ async def trial(clock: VirtualClock, seed: int, *, faults: Faults, kills: int, c
         if len(fleet.results) >= sum(state.counts.fired + state.counts.triggered for state in states):
             break
         await asyncio.sleep(1)
-    ended = {name: [fleet.results[run_id] for run_id in observer.started[name]] for name in rules}
+    # What was decided ahead of its instant and taken back has not run, unless that came too late.
+    never = observer.recalled - fleet.results.keys()
+    ended = {name: [fleet.results[run_id] for run_id in observer.started[name] - never] for name in rules}
     assert all(set(ended[name]) == {"completed"} for name in rules if name not in ending)
     for name in ending:
         tally = observer.states[name].counts
         assert set(ended[name]) <= {"completed", "cancelled"}
         # A run that was told to end may have ended by itself before it heard of that.
         assert ended[name].count("cancelled") <= tally.cancelled + tally.terminated <= len(ended[name])
-    assert len(fleet.results) == sum(state.counts.fired + state.counts.triggered for state in states)
+    counted = sum(state.counts.fired + state.counts.triggered for state in states)
+    assert counted <= len(fleet.results) <= counted + len(observer.recalled)
     for name, rule in rules.items():
         state, counts = observer.states[name], views[name].counts
         assert (counts["fired"], counts["missed"]) == (rule.max_firings, 0)

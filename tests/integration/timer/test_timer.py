@@ -166,7 +166,7 @@ async def test_a_timer_service_is_killed(nats: EmbeddedNats) -> None:
                 os.kill(victim.pid, signal.SIGKILL)
                 await victim.wait()
                 replicas.append(await replica())
-                await until_fired(client, "s0", number + 1)
+                await until_fired(client, "s0", number + 6)  # some are decided ahead of their instants, and taken back by the pause
             for number in range(5):
                 await client.schedule(f"s{number}").pause()
                 view = await client.schedule(f"s{number}").describe()

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from aiki.schedules import (
     OutEnd,
+    OutRecall,
     OutStart,
     Overlap,
     Schedule,
@@ -158,7 +159,7 @@ def test_what_waits_starts_also_in_a_pause() -> None:
     (run,) = sent(state)
     machine.advance(state, BEGIN + 20)
     sent(state)
-    machine.pause(state, "")
+    machine.pause(state, BEGIN + 20, "")
     machine.end_run(state, run)
     machine.advance(state, BEGIN + 35)
     assert (len(sent(state)), state.recent[-1].planned) == (1, BEGIN + 20)
@@ -199,7 +200,7 @@ def test_the_end() -> None:
 def test_a_pause_skips_and_says_so() -> None:
     state = schedule(Schedule.every(10))
     machine.advance(state, BEGIN)
-    machine.pause(state, "holidays")
+    machine.pause(state, BEGIN, "holidays")
     machine.ring(state, 1)
     machine.advance(state, BEGIN + 35)
     assert state.counts.fired == 0
@@ -213,7 +214,7 @@ def test_a_pause_skips_and_says_so() -> None:
 
 def test_a_trigger_starts_one_run_per_nonce_also_in_a_pause() -> None:
     state = schedule(Schedule.every(10))
-    machine.pause(state, "")
+    machine.pause(state, BEGIN, "")
     run = machine.trigger(state, BEGIN + 1, "nonce")
     assert machine.trigger(state, BEGIN + 2, "nonce") == run
     assert sent(state) == [run]
@@ -274,7 +275,7 @@ def test_every_planned_instant_has_one_outcome(rule: Schedule, steps: list[tuple
         elif step == "end" and len(state.running) > argument:
             machine.end_run(state, state.running[argument])
         elif step == "pause":
-            machine.pause(state, "")
+            machine.pause(state, now, "")
         elif step == "resume":
             machine.resume(state, now)
         for _ in range(20):  # one commit takes a limited number of firings
@@ -296,3 +297,41 @@ def test_every_planned_instant_has_one_outcome(rule: Schedule, steps: list[tuple
         if state.planned is not None and not state.paused:
             assert state.alarm is not None
             assert state.alarm.due > now
+
+
+def test_a_firing_that_was_decided_ahead_is_taken_back_by_a_pause() -> None:
+    state = schedule(Schedule.every(10))
+    machine.advance(state, BEGIN)
+    sent(state)
+    assert state.alarm is not None and machine.can_decide(state, state.alarm.serial)
+    machine.ring(state, state.alarm.serial)
+    machine.advance(state, BEGIN + 10)  # two seconds early, say
+    (run,) = sent(state)
+    assert state.counts.fired == 1
+
+    machine.pause(state, BEGIN + 9, "wait")
+    assert (state.counts.fired, state.planned, state.running) == (0, BEGIN + 10, [run])
+    assert state.outbox == [OutRecall(run)]
+    state.outbox = []
+    machine.advance(state, BEGIN + 9)
+    machine.resume(state, BEGIN + 9.5)
+    machine.advance(state, BEGIN + 9.5)
+    assert isinstance(state.outbox[-1], SetAlarm) and state.outbox[-1].due == BEGIN + 10
+    state.outbox = []
+    machine.end_run(state, run)  # nobody has ever heard of it
+    machine.advance(state, BEGIN + 10)
+    again = next(owed for owed in state.outbox if isinstance(owed, OutStart))
+    assert (again.run_id, state.counts.fired) == (run, 1)
+
+
+def test_nothing_is_decided_ahead_while_a_run_goes_on_that_may_end_in_time() -> None:
+    state = schedule(Schedule.every(10))
+    machine.advance(state, BEGIN + 10)
+    sent(state)
+    assert state.running and state.alarm is not None
+    assert not machine.can_decide(state, state.alarm.serial)
+    allowed = schedule(Schedule.every(10, overlap="allow"))
+    machine.advance(allowed, BEGIN + 10)
+    assert allowed.alarm is not None
+    assert machine.can_decide(allowed, allowed.alarm.serial)
+    assert not machine.can_decide(allowed, allowed.alarm.serial - 1)

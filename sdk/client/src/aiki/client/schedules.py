@@ -108,9 +108,13 @@ class Schedules:
 
     async def delete(self, id: str) -> None:
         """Delete a schedule and its alarms. Runs that it has started go on."""
-        await self.load(id)
+        state, now = await self.load(id), await self.client.now()
         await self.store.purge(to_token(id))
-        await self.client.transport.purge(self.client.subjects.mail_stream, self.client.subjects.schedule_alarms(id) + ">")
+        transport, subjects = self.client.transport, self.client.subjects
+        await transport.purge(subjects.mail_stream, subjects.schedule_alarms(id) + ">")
+        for firing in state.recent:
+            if firing.at > now and firing.run_id is not None:  # it was decided ahead of its instant
+                await transport.cancel_schedule(subjects.mail_stream, subjects.delayed_start(firing.run_id))
 
     async def all(self) -> AsyncIterator[ScheduleView]:
         """All schedules, by id."""
@@ -148,7 +152,7 @@ class ScheduleHandle:
 
     async def pause(self, reason: str = "") -> None:
         """No planned firing happens until `resume`. What is buffered or being backfilled goes on."""
-        await self._schedules.change(self.id, lambda state, now: machine.pause(state, reason))
+        await self._schedules.change(self.id, lambda state, now: machine.pause(state, now, reason))
 
     async def resume(self) -> None:
         """Go on with the first firing after now. Those in between are counted as skipped."""

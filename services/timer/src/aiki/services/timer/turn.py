@@ -6,13 +6,14 @@ is sent under the same message id and the same run id. Whoever loses the compare
 """
 
 import asyncio
+import contextlib
 import secrets
 from functools import partial
+from typing import Any
 
 from aiki.client import Client
 from aiki.kv import ScheduleStore, StoredState
-from aiki.schedules import OutEnd, OutStart, ScheduleState, SetAlarm, decode_schedule, encode_schedule, machine
-from aiki.transport.port import Ack
+from aiki.schedules import OutEnd, OutRecall, OutStart, ScheduleState, SetAlarm, decode_schedule, encode_schedule, machine
 from aiki.transport.surely import surely
 from aiki.types.errors import Conflict
 from aiki.types.messages import Cancel, Ended, Mail, Start, Wake, encode
@@ -21,8 +22,15 @@ from aiki.types.states import is_final
 
 __all__ = ["AHEAD", "Turn"]
 
-AHEAD = 0.25
-"""Seconds by which alarms are set early: the server is late by up to so much. A message that comes early waits here."""
+AHEAD = 5.0
+"""Seconds by which alarms are set early.
+
+A firing that nothing stands in the way of is decided then, and its start is given to the server, which keeps it until its instant:
+however many schedules are due at one instant, their starts are there. Where a run goes on that may end in time, the alarm waits here.
+"""
+
+AT_ONCE = 0.005
+"""Seconds: a start that is due sooner is not worth a timer of the server's."""
 
 
 class Turn:
@@ -39,19 +47,22 @@ class Turn:
     async def take(self, key: str, message: Mail) -> None:
         """Do all that `message` asks of the schedule with this key. When this returns, the message may be acknowledged."""
         least = 0.0
+        stored = await self._store.read(key)
         if isinstance(message, Wake):
             # The server's clock counts: by it, no more than `AHEAD` seconds are left.
-            await asyncio.sleep(min(max(message.due - self._clock.now(), 0.0), AHEAD))
+            left = min(max(message.due - self._clock.now(), 0.0), AHEAD)
+            if left > 0 and stored is not None and not machine.can_decide(decode_schedule(stored.value), message.serial):
+                await asyncio.sleep(left)
+                stored = await self._store.read(key)
             least = message.due
-        while (stored := await self._store.read(key)) is not None:
+        while stored is not None:
             state = decode_schedule(stored.value)
-            try:
+            with contextlib.suppress(Conflict):
                 if state.outbox:
                     await self._settle(key, stored, state)
                 elif not await self._step(key, stored, state, message, max(self._clock.now(), least)):
                     return
-            except Conflict:
-                continue
+            stored = await self._store.read(key)
 
     async def _step(self, key: str, stored: StoredState, state: ScheduleState, message: Mail, now: float) -> bool:
         if isinstance(message, Wake):
@@ -82,7 +93,7 @@ class Turn:
     async def _send(self, state: ScheduleState) -> None:
         await asyncio.gather(*(surely(partial(self._publish, state, entry)) for entry in state.outbox))
 
-    def _publish(self, state: ScheduleState, entry: OutStart | SetAlarm | OutEnd) -> "asyncio.Future[Ack]":
+    def _publish(self, state: ScheduleState, entry: OutStart | SetAlarm | OutEnd | OutRecall) -> "asyncio.Future[Any]":
         mailbox = self._subjects.schedule_mail + to_token(state.id)
         if isinstance(entry, SetAlarm):
             return self._transport.schedule(
@@ -96,10 +107,16 @@ class Turn:
             word = Cancel(id=f"schedule/{entry.ending}", reason=entry.reason, terminate=entry.ending == "terminated")
             subject = self._subjects.run_words(state.workflow, state.version, entry.run_id)
             return self._transport.publish(subject, encode(word), message_id=f"{entry.run_id}/{word.id}")
+        if isinstance(entry, OutRecall):
+            recalled = self._transport.cancel_schedule(self._subjects.mail_stream, self._subjects.delayed_start(entry.run_id))
+            return asyncio.ensure_future(recalled)
         notify = mailbox if entry.run_id in state.running else ""
         start = Start(entry.run_id, state.workflow, state.version, state.payload, state.payload_hash, entry.at, None, {}, "", notify)
         subject = self._subjects.run_start(state.workflow, state.version, entry.run_id)
-        return self._transport.publish(subject, encode(start), message_id=f"{entry.run_id}/start")
+        message_id = f"{entry.run_id}/start/{entry.decision}"
+        if entry.at - self._clock.now() < AT_ONCE:
+            return self._transport.publish(subject, encode(start), message_id=message_id)
+        return self._transport.schedule(self._subjects.delayed_start(entry.run_id), entry.at, subject, encode(start), message_id=message_id)
 
     async def _ended(self, state: ScheduleState) -> list[str]:
         """Those of the runs that go on, as far as the schedule was told, that have ended: nothing may hang on a message alone."""
