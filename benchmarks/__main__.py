@@ -1,4 +1,4 @@
-"""`python -m benchmarks W1 …` · `… entities` · `… compare W1 W2 …` · `… peers install`."""
+"""`python -m benchmarks W1 …` · `… entities` · `… messages` · `… schedules` · `… compare W1 W2 …` · `… peers install`."""
 
 import subprocess
 import sys
@@ -26,6 +26,14 @@ def main(words: Sequence[str]) -> int:
             from benchmarks.entities.measure import main as entities
 
             return entities(words[1:])
+        if words[:1] == ["messages"]:
+            from benchmarks.messages.measure import main as messages
+
+            return messages(words[1:])
+        if words[:1] == ["schedules"]:
+            from benchmarks.schedules.measure import main as schedules
+
+            return schedules(words[1:])
         return single(words)
     except (UnknownWorkload, MissingPeer) as error:
         print(f"error: {error}", file=sys.stderr)

@@ -19,6 +19,7 @@ from functools import partial
 from typing import Protocol
 
 from aiki import telemetry
+from aiki.actors.batch import BATCH, BATCH_BYTES, identity, in_order, weight
 from aiki.actors.definitions import RunDefinition
 from aiki.actors.envelope import Envelope, LocalEnvelope
 from aiki.actors.local import LocalSteps
@@ -28,24 +29,22 @@ from aiki.actors.stored import StoredRun
 from aiki.actors.topology import ACK_WAIT
 from aiki.actors.watchdog import Watchdog
 from aiki.clock import Clock
-from aiki.journal import Entry, RunMachine, RunState, StepId, Updated, conflicting, decode_state, encode_state, reopened
+from aiki.journal import Entry, RunMachine, RunState, StepId, Updated, decode_state, encode_state, new_run, reopened
 from aiki.kv import RunStore
 from aiki.types.errors import Conflict, NonDeterminismError, NotConnected, PayloadTooLarge, RunEnded
 from aiki.types.failure import ErrorInfo
 from aiki.types.messages import (
     Answer,
     Ended,
-    Event,
     Mail,
     Query,
-    Resume,
     Start,
     StepBegun,
     StepFailedOnce,
     StepResult,
     Update,
-    Wake,
     Word,
+    conflict,
     encode,
 )
 from aiki.types.states import is_final
@@ -61,12 +60,6 @@ LEAST_WAIT = 1e-5
 
 VISIBLE_AFTER = 0.25
 """Seconds after which a run whose first step is still at work is written, so that it can be seen."""
-
-BATCH = 256
-"""Messages applied in one commit at most."""
-
-BATCH_BYTES = 256 * 1024
-"""Bytes of results after which no more are applied in one commit: what a commit adds must fit into one message, what it finds is sealed."""
 
 MAX_FAILURES = 5
 """Turns that may fail one after another before the run is held."""
@@ -210,11 +203,11 @@ class Activation:
         overtaken = False
         failure: PayloadTooLarge | None = None
         while True:
-            weight = sum(_weight(envelope.message) for envelope in self._batch)
-            while self._inbox and len(self._batch) < BATCH and weight < BATCH_BYTES:
+            size = sum(weight(envelope.message) for envelope in self._batch)
+            while self._inbox and len(self._batch) < BATCH and size < BATCH_BYTES:
                 envelope = self._inbox.popleft()
                 self._batch.append(envelope)
-                weight += _weight(envelope.message)
+                size += weight(envelope.message)
             machine = self._machine
             if machine is None:
                 machine = await self._load()
@@ -285,7 +278,7 @@ class Activation:
             self._batch[:0] = [LocalEnvelope(word) for word in missing]
         elif not any(word.after in here for word in words):
             return
-        self._batch = _in_order(self._batch)
+        self._batch = in_order(self._batch)
 
     def _apply(self, machine: RunMachine, now: float, failure: PayloadTooLarge | None) -> None:
         watchdog = self._host.watchdog
@@ -347,8 +340,8 @@ class Activation:
 
     def _answer(self, machine: RunMachine) -> None:
         """Tell the senders of updates what these came to, now that it is committed."""
-        for id in [id for id in self._replies if id in machine.answers]:
-            self._host.answer(self._replies.pop(id), machine.answers[id])
+        for id in [id for id in self._replies if id in machine.updates.answers]:
+            self._host.answer(self._replies.pop(id), machine.updates.answers[id])
 
     async def _wait(self, due: float | None) -> None:
         """Until something arrives, or the near timer is due, or a new run has been invisible for too long."""
@@ -395,7 +388,7 @@ class Activation:
             if start is None:
                 _log.warning("run %s does not exist (any more): its message is dropped", self.run_id)
                 return None
-            state = self._new_state(start)
+            state = new_run(start, self._host.now())
         elif start is not None and not self._serves(state := decode_state(stored.value)):
             _log.warning(
                 "run %s is one of version %r of its workflow: a start of version %r is dropped", self.run_id, state.version, start.version
@@ -445,29 +438,6 @@ class Activation:
             machine.fail(_says_otherwise(issued, machine.issued), self._host.now())
         return machine
 
-    def _new_state(self, start: Start) -> RunState:
-        now = self._host.now()
-        return RunState(
-            run_id=self.run_id,
-            workflow=start.workflow,
-            version=start.version,
-            input=start.input,
-            input_hash=start.input_hash,
-            key=start.key,
-            created_at=start.created_at,
-            started_at=now,
-            updated_at=now,
-            trace=start.trace,
-            reply=start.reply,
-            notify=start.notify,
-            begins_at=start.due if start.due is not None and start.due > now else None,
-            parent=start.parent,
-            retry=start.retry,
-            timeout=start.timeout,
-            deadline=start.deadline,
-            queue=start.queue,
-        )
-
     async def _commit(self, machine: RunMachine, now: float) -> None:
         state = machine.snapshot(now)
         if self._sent:
@@ -491,10 +461,10 @@ class Activation:
         """
         if len(self._held) < 2 or self._unproven:
             return
-        anchor = _identity(self._held[0].message)
+        anchor = identity(self._held[0].message)
         kept = []
         for envelope in self._held:
-            if (identity := _identity(envelope.message)) is None or identity == anchor:
+            if (own := identity(envelope.message)) is None or own == anchor:
                 kept.append(envelope)
             else:
                 envelope.done()
@@ -536,7 +506,7 @@ class Activation:
         for message in (envelope.message for envelope in self._batch):
             if isinstance(message, Start) and message.notify and message.notify != state.notify:
                 same = message.input_hash == state.input_hash or message.shares
-                ended = ended_of(state) if same else conflicting(message)
+                ended = ended_of(state) if same else conflict(message)
                 await self._host.outbox.notify(message.notify, encode(ended), f"{self.run_id}/ended/{message.notify}")
             elif isinstance(message, Update) and message.reply:
                 self._replies[message.id] = message.reply
@@ -557,7 +527,7 @@ class Activation:
             machine.evict()
 
     def _refuse_answers(self, state: RunState) -> None:
-        error = ErrorInfo.of(RunEnded(f"run {self.run_id} has {state.status}: it handles no updates any more"))
+        error = ErrorInfo.of(RunEnded(f"run {self.run_id} has ended ({state.status}): it handles no updates any more"))
         for id, reply in self._replies.items():
             self._host.answer(reply, Answer(id, b"", error))
         self._replies.clear()
@@ -597,57 +567,6 @@ def _report(activation: "weakref.ref[Activation]", message: Mail) -> None:
     """A local step has come to something. While it runs, the host holds its activation: the reference is weak so that there is no cycle."""
     if (alive := activation()) is not None:
         alive.deliver(LocalEnvelope(message))
-
-
-def _identity(message: Mail) -> tuple[object, ...] | None:
-    """Equal for messages that may stand on the same durable one; None for those that take the place of another."""
-    match message:
-        case StepResult() | StepFailedOnce() | StepBegun():
-            return (message.address, message.ordinal, message.serial)
-        case Wake():
-            return ("wake", message.serial)
-        case Resume():
-            return None
-        case Start():
-            return ("start",)
-        case Ended():
-            return ("ended", message.run_id)
-        case _:
-            return (type(message), message.id)
-
-
-def _weight(message: Mail) -> int:
-    match message:
-        case StepResult():
-            return len(message.value) if message.error is None else 4096 * (1 + len(message.failed))
-        case Event() | Update():
-            return len(message.payload)
-        case Ended():
-            return len(message.result or b"") + 4096 * (message.error is not None)
-        case _:
-            return 0
-
-
-def _in_order(batch: list[Envelope]) -> list[Envelope]:
-    """The same, with each word after its predecessor if that is among them."""
-    waiting: dict[str, list[Envelope]] = {}
-    ids = {envelope.message.id for envelope in batch if isinstance(envelope.message, Word)}
-    ordered: list[Envelope] = []
-    seen: set[str] = set()
-    for envelope in batch:
-        message = envelope.message
-        if isinstance(message, Word) and message.after in ids and message.after not in seen:
-            waiting.setdefault(message.after, []).append(envelope)
-            continue
-        ready = deque((envelope,))
-        while ready:
-            each = ready.popleft()
-            ordered.append(each)
-            if isinstance(each.message, Word):
-                seen.add(each.message.id)
-                ready.extend(waiting.pop(each.message.id, ()))
-    # One that was sent twice, by its idempotency key, may stand before and after another: then no order is left to keep.
-    return [*ordered, *(envelope for left in waiting.values() for envelope in left)]
 
 
 def _says_otherwise(before: set[StepId], now: set[StepId]) -> NonDeterminismError:

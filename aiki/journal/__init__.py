@@ -1,7 +1,8 @@
 """The pure run machine, the deterministic loop, and content-addressed replay."""
 
+from aiki.journal.limits import CLEANUP
 from aiki.journal.loop import DeterministicLoop, Shield
-from aiki.journal.machine import CLEANUP, Program, QueryHandler, RunMachine, UpdateHandler, conflicting
+from aiki.journal.machine import Program, QueryHandler, RunMachine
 from aiki.journal.operation import Body, Operation, Outcome, StepId, StepOptions
 from aiki.journal.state import (
     Alarm,
@@ -35,9 +36,11 @@ from aiki.journal.state import (
     decode_state,
     encode_entry,
     encode_state,
+    new_run,
     reopened,
 )
 from aiki.journal.suspension import RunEvicted, Suspension
+from aiki.journal.updates import UpdateHandler
 
 __all__ = [
     "CLEANUP",
@@ -81,10 +84,10 @@ __all__ = [
     "Updated",
     "Wait",
     "Woken",
-    "conflicting",
     "decode_entries",
     "decode_state",
     "encode_entry",
     "encode_state",
+    "new_run",
     "reopened",
 ]

@@ -11,14 +11,17 @@ How recorded steps are replayed stands in `aiki.journal.steps`.
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any
 
 from aiki.journal.inbox import Inbox
+from aiki.journal.limits import CLEANUP, RunLimits
 from aiki.journal.loop import DeterministicLoop
 from aiki.journal.operation import Body, Operation, Outcome, StepId, StepOptions
+from aiki.journal.publications import Publications
 from aiki.journal.record import Record
+from aiki.journal.standing import standing
 from aiki.journal.state import (
     Alarm,
     CancelAsked,
@@ -30,7 +33,6 @@ from aiki.journal.state import (
     OutMail,
     Paused,
     PendingStep,
-    Published,
     Received,
     RecordedStep,
     Retried,
@@ -43,10 +45,10 @@ from aiki.journal.state import (
     Woken,
 )
 from aiki.journal.steps import Steps
-from aiki.types.errors import IdempotencyConflict, NonDeterminismError, WorkflowCancelled, WorkflowStuck, WorkflowTimedOut
+from aiki.journal.updates import Updates
+from aiki.types.errors import NonDeterminismError, WorkflowCancelled, WorkflowStuck, WorkflowTimedOut
 from aiki.types.failure import ErrorInfo
 from aiki.types.messages import (
-    Answer,
     AnyWord,
     Cancel,
     CancelStep,
@@ -63,27 +65,19 @@ from aiki.types.messages import (
     Unpause,
     Update,
     Wake,
+    conflict,
     encode,
 )
 from aiki.types.retry import Retry
 from aiki.types.states import State, is_final
 
-__all__ = ["CLEANUP", "Program", "QueryHandler", "RunMachine", "UpdateHandler", "conflicting"]
+__all__ = ["Program", "QueryHandler", "RunMachine"]
 
 Program = Callable[["RunMachine"], Coroutine[Any, Any, bytes]]
 """A workflow's code: from the machine, through which it issues steps, to its encoded result."""
 
 QueryHandler = Callable[[bytes], bytes]
 """From a query's payload to its answer, both JSON. Must change nothing."""
-
-UpdateHandler = Callable[[bytes], Awaitable[bytes]]
-"""From an update's payload to its answer, both JSON. Runs on the run's loop and may issue steps."""
-
-CLEANUP = 300.0
-"""Seconds that cancelled code has by default to clean up."""
-
-MOST_PUBLISHED = 100
-"""Publications kept of one commit; of more, the newest."""
 
 
 class RunMachine:
@@ -115,25 +109,18 @@ class RunMachine:
         self._program = program
         self._retry = retry or Retry.never()
         self._history = history
-        self._began = state.started_at
-        self._timeout = timeout
-        self._last_instant = None if deadline is None or state.begins_at is not None else state.started_at + deadline
+        self._limits = RunLimits(state, timeout, deadline, cleanup)
         self._main: asyncio.Task[bytes] | None = None
-        self._cleanup = cleanup
         self._steps = Steps(self._record, self.loop)
         self.inbox = Inbox(self.loop)
         self._applied = {entry.id for entry in history if not isinstance(entry, _UNNAMED)}
         self._deferred: list[tuple[int, Entry]] = []
         """Recorded during a pause, for the code to see afterwards."""
-        self._publications = state.published_before
-        self._publishing = False
         self._cancellations = 0
+        self._publications = Publications(self._record)
+        self.updates = Updates(self.loop)
         self.queries: Mapping[str, QueryHandler] = {}
         """Given by the program: what answers a query, by name."""
-        self.updates: Mapping[str, UpdateHandler] = {}
-        """Given by the program: what handles an update, by name."""
-        self.answers: dict[str, Answer] = {}
-        """What updates came to, by id; told to their senders once it is committed."""
         self._evicted = False
 
     @property
@@ -145,7 +132,7 @@ class RunMachine:
     def dirty(self, value: bool) -> None:
         self._record.dirty = value
         if not value:
-            self._publishing = False
+            self._publications.committed()
 
     # -- turns
 
@@ -254,14 +241,9 @@ class RunMachine:
         state = self.state
         if is_final(state.status) or self.restart or state.paused is not None:
             return None
-        if state.cancelled is not None:
-            limit: float | None = state.cancelled.at + self._cleanup
-        else:
-            limit = self._last_instant
+        limit = self._limits.next()
         if (begins := state.begins_at if state.begins_at is not None else state.retry_at) is not None:
             return begins if limit is None else min(limit, begins)
-        if self._timeout is not None and state.cancelled is None and (limit is None or self._began + self._timeout < limit):
-            limit = self._began + self._timeout
         timer = self.loop.next_timer()
         if limit is not None and (timer is None or limit < timer):
             timer = limit
@@ -306,7 +288,7 @@ class RunMachine:
         state.pending = list(self._steps.outstanding)
         if not is_final(state.status):
             state.waits = self.inbox.waits
-            state.status = self._status()
+            state.status = standing(state, self._steps.outstanding, sleeps=self.loop.next_timer() is not None)
         return state
 
     def evict(self) -> None:
@@ -336,13 +318,8 @@ class RunMachine:
 
     def publish(self, data: bytes) -> None:
         """Tell whoever watches the run, with the next commit."""
-        state = self.state
-        self._publications += 1
-        if self._evicted or self._publications <= (state.published[-1].number if state.published else 0):
-            return
-        kept = state.published[-(MOST_PUBLISHED - 1) :] if self._publishing else []
-        state.published = [*kept, Published(self._publications, self.loop.time(), data)]
-        self._publishing = self._record.dirty = True
+        if not self._evicted:
+            self._publications.add(data, self.loop.time())
 
     def knows(self, id: str) -> bool:
         """Whether the message of that id was applied."""
@@ -371,7 +348,7 @@ class RunMachine:
         optional_before = 0
         for index, entry in enumerate(self._history):
             if isinstance(entry, Retried):
-                began = self._began = entry.at
+                began = self._limits.began = entry.at
                 entries = [(i, e) for i, e in entries if _outlives_attempt(e)]
                 optional_before = index
             else:
@@ -391,28 +368,13 @@ class RunMachine:
         elif isinstance(entry, Received):
             self.inbox.deliver(entry)
         elif isinstance(entry, Updated):
-            self._handle(entry)
+            self.updates.begin(entry)
         elif isinstance(entry, Woken):
             self.loop.end_sleep()
         elif isinstance(entry, CancelAsked):
             assert self._main is not None
             self.loop.interrupt(self._main)
         self._steps.resolve_late(index)
-
-    def _handle(self, entry: Updated) -> None:
-        task = self.loop.create_task(self._answer(entry), name=f"update {entry.name}")
-        task.add_done_callback(_forget_outcome)
-        self.loop.drain()
-
-    async def _answer(self, entry: Updated) -> None:
-        try:
-            handler = self.updates.get(entry.name)
-            if handler is None:
-                raise LookupError(f"the workflow handles no update {entry.name!r}")
-            answer = Answer(entry.id, await handler(entry.payload))
-        except Exception as error:
-            answer = Answer(entry.id, b"", ErrorInfo.of(error))
-        self.answers[entry.id] = answer
 
     # -- progress
 
@@ -466,7 +428,7 @@ class RunMachine:
             state.watchers.append(message.notify)
             self.dirty = True
         else:
-            self._record.owe(OutMail(self._record.next_serial(), message.notify, encode(conflicting(message))))
+            self._record.owe(OutMail(self._record.next_serial(), message.notify, encode(conflict(message))))
 
     def _cancel(self, message: Cancel, now: float) -> None:
         state = self.state
@@ -538,7 +500,7 @@ class RunMachine:
         if self.loop.cancellations != self._cancellations:
             self._cancellations = self.loop.cancellations
             self._steps.withdraw_abandoned(now)
-        if self.loop.next_timer() is None and not self._steps.awaited and not self.inbox.waits and not self.updates:
+        if self.loop.next_timer() is None and not self._steps.awaited and not self.inbox.waits and not self.updates.handlers:
             raise WorkflowStuck("the code waits for something that can never come: no step, timer or message is outstanding")
 
     # -- ends
@@ -559,14 +521,15 @@ class RunMachine:
         state = self.state
         if state.paused is not None:
             return
+        limits = self._limits
         if state.cancelled is not None:
-            if state.cancelled.at + self._cleanup <= now:
+            if limits.cleanup_over(now):
                 self._end_cancelled(now)
-        elif self._last_instant is not None and self._last_instant <= now:
-            state.error = ErrorInfo.of(WorkflowTimedOut(f"the run took longer than {self._last_instant - state.started_at:g} s"))
+        elif (over := limits.run_over(now)) is not None:
+            state.error = ErrorInfo.of(over)
             self._final("timed_out", now)
-        elif self._timeout is not None and self._goes_on() and self._began + self._timeout <= now:
-            self._end_attempt(WorkflowTimedOut(f"attempt {state.attempt} took longer than {self._timeout:g} s"), now)
+        elif self._goes_on() and (over := limits.attempt_over(now)) is not None:
+            self._end_attempt(over, now)
 
     def _end_cancelled(self, now: float) -> None:
         asked = self.state.cancelled
@@ -595,7 +558,7 @@ class RunMachine:
         assert self.state.error is not None
         self._record.append(Retried(now, self.state.error))
         self.state.attempt += 1
-        self.state.published_before = self._publications = max(self._publications, self.state.published_before)
+        self._publications.end_attempt()
         self.state.retry_at = None
         self.restart = True
 
@@ -629,49 +592,10 @@ class RunMachine:
         """Time as the run sees it: hosts' clocks differ, but its journal never goes back."""
         return max(now, self.state.updated_at, self.loop.time())
 
-    def _status(self) -> State:
-        state = self.state
-        if state.paused is not None:
-            return "paused"
-        if state.begins_at is not None:
-            return "scheduled"
-        if state.retry_at is not None:
-            return "awaiting_retry"
-        retries = children = False
-        for step in self._steps.outstanding:
-            if step.due is not None:
-                retries = True
-            elif step.kind == "child":
-                children = True
-            elif step.kind == "task":
-                return "awaiting_task"
-            else:
-                return "running"
-        if children:
-            return "awaiting_child"
-        if state.waits:
-            return "awaiting_event"
-        if retries:
-            return "awaiting_retry"
-        return "sleeping" if self.loop.next_timer() is not None else "running"
-
 
 _UNNAMED = RecordedStep | Tick | Retried
-
-
-def conflicting(start: Start) -> Ended:
-    """What the sender of a start is told whose idempotency key another payload has."""
-    error = IdempotencyConflict(
-        f"run {start.run_id} has idempotency key {start.key!r} and another payload", key=start.key, run_id=start.run_id
-    )
-    return Ended(start.run_id, "failed", None, ErrorInfo.of(error))
 
 
 def _outlives_attempt(entry: Entry) -> bool:
     """What the next attempt of the workflow finds again."""
     return isinstance(entry, Received | Updated | Paused) or (isinstance(entry, RecordedStep) and entry.error is None)
-
-
-def _forget_outcome(task: "asyncio.Task[None]") -> None:
-    if not task.cancelled():
-        task.exception()

@@ -9,7 +9,7 @@ from typing import Literal
 import msgspec
 
 from aiki.types.failure import ErrorInfo
-from aiki.types.messages import Attempt
+from aiki.types.messages import Attempt, Start
 from aiki.types.retry import Retry
 from aiki.types.states import State
 
@@ -45,6 +45,7 @@ __all__ = [
     "decode_state",
     "encode_entry",
     "encode_state",
+    "new_run",
     "reopened",
 ]
 
@@ -278,7 +279,7 @@ class Alarm(msgspec.Struct, frozen=True, array_like=True):
     due: float
 
 
-class RunState(msgspec.Struct, array_like=True, kw_only=True):
+class RunState(msgspec.Struct, array_like=True, kw_only=True, omit_defaults=True):
     """One run. `operation` names the commit that wrote it, so that a write with an unknown outcome can be recognised.
 
     `sealed` lists where sealed segments of the journal end: segment k holds the entries from `sealed[k-1]` to `sealed[k]`; `entries` holds
@@ -339,6 +340,30 @@ _entry = msgspec.msgpack.Decoder(Entry)
 
 encode_state = _encoder.encode
 decode_state = _state.decode
+
+
+def new_run(start: Start, now: float) -> RunState:
+    """The state of a run that begins now, or is known of before it begins."""
+    return RunState(
+        run_id=start.run_id,
+        workflow=start.workflow,
+        version=start.version,
+        input=start.input,
+        input_hash=start.input_hash,
+        key=start.key,
+        created_at=start.created_at,
+        started_at=now,
+        updated_at=now,
+        trace=start.trace,
+        reply=start.reply,
+        notify=start.notify,
+        begins_at=start.due if start.due is not None and start.due > now else None,
+        parent=start.parent,
+        retry=start.retry,
+        timeout=start.timeout,
+        deadline=start.deadline,
+        queue=start.queue,
+    )
 
 
 def reopened(state: RunState) -> RunState:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from aiki.types.errors import IdempotencyConflict
 from aiki.types.failure import ErrorInfo
 from aiki.types.retry import Retry
 from aiki.types.states import State
@@ -36,6 +37,7 @@ __all__ = [
     "Wake",
     "Word",
     "attempts_made",
+    "conflict",
     "decode_dispatch",
     "decode_mail",
     "decode_news",
@@ -235,6 +237,12 @@ class Ended(_Wire, frozen=True, tag="ended"):
 
 AnyWord = Event | Update | Cancel | CancelStep | Pause | Unpause | EndSleep
 Mail = Start | StepResult | StepFailedOnce | Wake | Resume | Ended | StepBegun | AnyWord
+
+
+def conflict(start: Start) -> Ended:
+    """What the sender of a start is told whose idempotency key another payload has."""
+    error = IdempotencyConflict(f"run {start.run_id} has idempotency key {start.key!r} and another payload")
+    return Ended(start.run_id, "failed", None, ErrorInfo.of(error))
 
 
 class Dispatch(_Wire, frozen=True, tag="task"):

@@ -60,6 +60,20 @@ def test_entities() -> None:
     assert line["pss_mb"] < 200
 
 
+def test_messages() -> None:
+    line = figures("messages", "--lone", "20", "--children", "5", "--width", "10", "--events", "100", "--conc", "8")
+    assert line.keys() >= {
+        "event_p50_ms",
+        "event_p99_ms",
+        "child_p50_ms",
+        "cancel_ms",
+        "events_s",
+        "query_p50_ms",
+        "update_p50_ms",
+        "other_p50_ms",
+    }
+
+
 def test_an_unknown_workload_is_refused_with_the_ones_there_are() -> None:
     done = benchmark("W9")
     assert done.returncode == 2

@@ -4,9 +4,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
+from aiki.client.unstarted import end_unstarted
 from aiki.transport.surely import surely
 from aiki.types.errors import RunEnded, RunNotFound
-from aiki.types.messages import AnyWord, encode
+from aiki.types.messages import AnyWord, Cancel, Start, encode
 from aiki.types.states import State, is_final
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ class Address(NamedTuple):
     version: str
     status: State
     host: str
+    start: Start | None = None
+    """Of a run that no worker has taken up yet."""
 
 
 class Mailbox:
@@ -43,7 +46,7 @@ class Mailbox:
         if found is None:
             start = await client.waiting_start(self._workflow, self._version, self._run_id)
             if start is not None:
-                return Address(start.workflow, start.version, "queued", "")
+                return Address(start.workflow, start.version, "queued", "", start)
             found = await client.load(self._run_id)
         if found is None:
             raise RunNotFound(f"there is no run {self._run_id!r} in region {client.region!r}", run_id=self._run_id)
@@ -54,12 +57,15 @@ class Mailbox:
         """`RunEnded` when the run takes no messages any more."""
         address = await self.find()
         if is_final(address.status):
-            raise RunEnded(f"run {self._run_id} has {address.status}: it cannot be {what}", run_id=self._run_id, state=address.status)
+            message = f"run {self._run_id} has ended ({address.status}): it cannot be {what}"
+            raise RunEnded(message, run_id=self._run_id, state=address.status)
         return address
 
     async def say(self, word: AnyWord, what: str) -> None:
         """Put what is asked of the run into its mailbox, in the order of the calls. When this has returned, the run gets it."""
         address = await self.find_open(what)
+        if address.start is not None and isinstance(word, Cancel) and await end_unstarted(self._client, address.start, word):
+            return
         await self.put(address, word, f"{self._run_id}/{word.id}")
 
     async def put(self, address: Address, word: AnyWord, message_id: str) -> None:

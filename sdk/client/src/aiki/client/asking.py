@@ -39,7 +39,7 @@ async def query(client: "Client", mailbox: Mailbox, run_id: str, name: str, payl
     """Ask the host that has the run in memory, or any other one."""
     address = await mailbox.find()
     if is_final(address.status):
-        raise QueryFailed(f"run {run_id} has {address.status}: it has no variables any more", run_id=run_id, query=name, error=None)
+        raise QueryFailed(f"run {run_id} has ended ({address.status}): it has no variables any more", run_id=run_id, query=name, error=None)
     request = run_id.encode() + b"\n" + encode(Query(name, ANY.encode(payload, f"payload of query {name!r}")))
     answer = await _ask(client, address.host, request) if address.host else None
     if answer is None:

@@ -312,7 +312,7 @@ class Workflow(Generic[Input, Output]):
         variables = Variables()
         if self._queries or self._updates:
             machine.queries = {name: partial(handler.answer, variables) for name, handler in self._queries.items()}
-            machine.updates = {name: partial(handler.handle, variables) for name, handler in self._updates.items()}
+            machine.updates.handlers = {name: partial(handler.handle, variables) for name, handler in self._updates.items()}
         hooks = self._hooks
         if hooks:
             return await self._with_hooks(machine, context, variables)

@@ -1,0 +1,1 @@
+"""The benchmark of messages to runs: events, sub-workflows, cancellation, queries and updates."""
