@@ -20,6 +20,7 @@ from aiki.sdk import (
     Schedule,
     ScheduleHandle,
     TaskContext,
+    Webhook,
     Worker,
     actor,
     handler,
@@ -109,6 +110,10 @@ async def order(ctx: Context, order: Order) -> Receipt:
     await ctx.sleep(timedelta(days=1))
     assert_type(ctx.run_id, RunId)
     assert_type(ctx.attempt, int)
+    hook = await ctx.webhook("approval", Receipt, expires=timedelta(days=7))
+    assert_type(hook, Webhook[Receipt])
+    assert_type(hook.url, str)
+    assert_type(await hook.wait(timeout=timedelta(hours=1)), Receipt)
     return receipt
 
 

@@ -7,17 +7,19 @@ import sys
 import pytest
 
 SURFACE = {
-    "aiki.sdk": """Actor ActorContext ActorDeadlock ActorError ActorFailed ActorHeld ActorNotFound ActorRef ActorStopped
-        ActorTimeout ActorView AikiError BackfillTooLarge Client Context DefinitionError ErrorInfo IdempotencyConflict InvalidName
-        InvalidSchedule NonDeterminismError PayloadError PayloadTooLarge ResultTimeout Retry RetryAfter RunEnded RunHandle RunId
-        RunNotFound RunStatus RunView Schedule ScheduleConflict ScheduleHandle ScheduleId ScheduleNotFound ScheduleView Task
-        TaskContext TaskFailed TaskId TaskTimedOut Trigger UnknownHandler UnknownWorkflow Worker WorkerId WorkerLost Workflow
-        WorkflowCancelled WorkflowFailed WorkflowStuck WorkflowTimedOut actor handler task workflow""",
+    "aiki.sdk": """Actor ActorContext ActorDeadlock ActorError ActorFailed ActorHeld ActorNotFound ActorRef ActorStopped ActorTimeout
+        ActorView AikiError BackfillTooLarge ChildCancelled ChildFailed ChildHandle ChildTimedOut Client Context
+        DefinitionError ErrorInfo Event EventTimeout HookInfo IdempotencyConflict InvalidName InvalidSchedule
+        NonDeterminismError PayloadError PayloadTooLarge Progress QueryFailed ResultTimeout Retry RetryAfter RunEnded
+        RunHandle RunId RunNotFound RunStatus RunView Schedule ScheduleConflict ScheduleHandle ScheduleId ScheduleNotFound
+        ScheduleView Task TaskCancelled TaskContext TaskFailed TaskId TaskTimedOut Trigger UnknownEvent UnknownHandler
+        UnknownWorkflow UpdateFailed Variables Webhook WebhookExpired WebhookInvalid Worker WorkerId WorkerLost Workflow
+        WorkflowCancelled WorkflowFailed WorkflowStuck WorkflowTimedOut actor event handler task workflow""",
     "aiki.actor": "Actor ActorContext ActorRef ActorView actor handler",
     "aiki.task": "Retry RetryAfter Task TaskContext task",
-    "aiki.client": """AttemptView Client FiringView OnConflict RunHandle RunHistory RunStatus RunView ScheduleHandle ScheduleView
-        StepView""",
-    "aiki.workflow": "Context Replayed Workflow replay workflow",
+    "aiki.client": """AttemptView Client Event FiringView OnConflict Progress RunHandle RunHistory RunStatus RunView ScheduleHandle
+        ScheduleView StepView event""",
+    "aiki.workflow": """ChildHandle Context HookInfo Replayed Variables Webhook Workflow replay workflow""",
     "aiki.worker": "Registry Worker",
     "aiki.testing": "Call Injection Moment NothingWillHappen PlannedCrash Replayed RunHistory Stub TestEnvironment replay",
     "aiki.services.timer": "TimerService",

@@ -154,6 +154,7 @@ async def test_hooks_of_one_name_are_told_apart_and_each_gives_its_answer_again(
     async with env:
         await env.worker(two)
         handle = await two.enqueue(env.client)
+        tokens: list[str] = []
         async for update in handle.updates():
             tokens = [str(url).rpartition("/")[2] for url in update.data]
             break

@@ -147,7 +147,7 @@ class Client:
 
         A hook takes one answer: to any other it says "already_received", and the run never sees that. Raises `WebhookInvalid` for a token
         that we have not signed, `WebhookExpired`, `PayloadError` when the body does not fit the hook's type, before anything is stored,
-        `RunEnded` and `RunNotFound`.
+        `RunEnded`, `RunNotFound`, and `RequestTimeout` when the run has given the URL away and has not recorded it within seconds.
         """
         return await self.webhooks.deliver(token, body)
 

@@ -15,7 +15,7 @@ from aiki.kv.secret_store import WEBHOOK_KEYS
 from aiki.schema.json_schema import check_fits
 from aiki.schema.structural import check_size
 from aiki.transport.surely import surely
-from aiki.types.errors import Conflict, DefinitionError, PayloadError, WebhookExpired
+from aiki.types.errors import Conflict, DefinitionError, PayloadError, RequestTimeout, RunEnded, WebhookExpired
 from aiki.types.messages import Event, encode
 from aiki.webhooks import Keyring, Ticket
 from aiki.webhooks.keyring import invalid
@@ -31,6 +31,8 @@ DEFAULT_PUBLIC_URL = "http://127.0.0.1:8080"
 PATH = "/hooks/"
 FRESH = 60.0
 """Seconds for which the region's keys are taken from memory: so long a key may still sign after another has taken its place."""
+LOOK_FIRST, PATIENCE = 0.02, 5.0
+"""Seconds, doubling, after which a hook is looked for again that the run has not recorded, and for how long."""
 LOOK_AGAIN = 1.0
 """Seconds between two looks for a key that is not known: whoever sends tokens at random shall not make us read all the time."""
 
@@ -121,11 +123,30 @@ class Webhooks:
 
     async def _deliver(self, ticket: Ticket, body: bytes) -> Delivered:
         client = self._client
-        answer, history = await self._look(ticket)
-        if answer is not None:
-            return "already_received"
-        await Mailbox(client, ticket.run_id, ticket.workflow, ticket.version).find_open("sent an answer")
-        word = Event(id=ticket.event, name=ticket.event, payload=_checked(body, ticket, history))
+        mailbox = Mailbox(client, ticket.run_id, ticket.workflow, ticket.version)
+        pause, looked = LOOK_FIRST, 0.0
+        while True:
+            answer, record = await self._look(ticket)
+            if answer is not None:
+                return "already_received"
+            try:
+                await mailbox.find_open("sent an answer")
+            except RunEnded:
+                if (await self._look(ticket))[0] is not None:
+                    return "already_received"  # it came in between, and was all that the run waited for
+                raise
+            if record is not None:
+                break
+            # The code has given the URL away in the turn that made it, and that is about to be written.
+            if looked >= PATIENCE:
+                raise RequestTimeout(
+                    f"run {ticket.run_id} has not recorded its webhook {ticket.hook!r} yet: send the answer again",
+                    subject=self._subject(ticket),
+                    timeout=PATIENCE,
+                )
+            await asyncio.sleep(pause)
+            pause, looked = pause * 2, looked + pause
+        word = Event(id=ticket.event, name=ticket.event, payload=_checked(body, ticket, record))
         data, message_id = encode(word), f"{ticket.run_id}/{word.id}"
         sure = await surely(lambda: client.transport.publish(self._subject(ticket), data, message_id=message_id), within=WITHIN)
         if not sure.answer.duplicate:
@@ -134,25 +155,32 @@ class Webhooks:
         mine = sure.repeated and (await self._look(ticket))[0] == word.payload
         return "received" if mine else "already_received"
 
-    async def _look(self, ticket: Ticket) -> tuple[bytes | None, list[Entry]]:
-        """The answer that was given before, if one was, and the run's journal (empty when it has none yet)."""
+    async def _look(self, ticket: Ticket) -> tuple[bytes | None, HookRecord | None]:
+        """The answer that was given before, if one was, and the hook, if it is recorded."""
         client = self._client
         # The mailbox first: what leaves it in between is in the store by then.
         words = await client.store.words(self._subject(ticket))
         found = await client.load(ticket.run_id)
         history = [] if found is None else await client.history(found[0])
         given = [word for word in words if isinstance(word, Event)] + [entry for entry in history if isinstance(entry, Received)]
-        return next((each.payload for each in given if each.id == ticket.event), None), history
+        return next((each.payload for each in given if each.id == ticket.event), None), _recorded(ticket, history)
 
     def _subject(self, ticket: Ticket) -> str:
         return self._client.subjects.run_words(ticket.workflow, ticket.version, ticket.run_id)
 
 
-def _checked(body: bytes, ticket: Ticket, history: Sequence[Entry]) -> bytes:
-    """The answer as it goes to the run, `null` for an empty one. `PayloadError` when it does not fit the hook's type.
+def _recorded(ticket: Ticket, history: Sequence[Entry]) -> HookRecord | None:
+    step = HookRecord.step(ticket.hook)
+    for entry in history:
+        if isinstance(entry, RecordedStep) and entry.name == step and entry.kind == "local" and entry.error is None:
+            record = msgspec.json.decode(entry.value, type=HookRecord)
+            if record.ordinal == ticket.ordinal:
+                return record
+    return None
 
-    A hook that is not recorded yet has no schema to check by: then the run alone does.
-    """
+
+def _checked(body: bytes, ticket: Ticket, record: HookRecord) -> bytes:
+    """The answer as it goes to the run, `null` for an empty one. `PayloadError` when it does not fit the hook's type."""
     where = f"answer to webhook {ticket.hook!r}"
     data = body if body.strip() else b"null"
     check_size(data, where)
@@ -160,10 +188,5 @@ def _checked(body: bytes, ticket: Ticket, history: Sequence[Entry]) -> bytes:
         value = msgspec.json.decode(data)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise PayloadError(f"{where} is not JSON: {error}", where=where, path="$", reason=f"it is not JSON: {error}") from error
-    step = HookRecord.step(ticket.hook)
-    for entry in history:
-        if isinstance(entry, RecordedStep) and entry.name == step and entry.kind == "local" and entry.error is None:
-            record = msgspec.json.decode(entry.value, type=HookRecord)
-            if record.ordinal == ticket.ordinal:
-                check_fits(value, record.schema, where)
+    check_fits(value, record.schema, where)
     return data
