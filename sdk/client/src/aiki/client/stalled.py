@@ -69,7 +69,7 @@ class Stalls:
             return True
         subjects, transport = self._client.subjects, self._client.transport
         mailbox = f"{subjects.run_mail(workflow, version)}{waiting.run_id}"
-        found = await asyncio.gather(*(transport.last(subjects.mail_stream, subject) for subject in (mailbox, f"{mailbox}.start")))
+        found = await asyncio.gather(*(transport.last(subjects.mail_stream, mailbox + end) for end in ("", ".start", ".word")))
         return any(message is not None and message.timestamp < limit for message in found)
 
     async def _serves(self, kind: str, first: str, second: str) -> bool:
