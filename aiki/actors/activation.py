@@ -109,7 +109,7 @@ class Activation:
         self._batch: list[Envelope] = []
         self._held: list[Envelope] = []
         self._machine: RunMachine | None = None
-        self._stored = StoredRun(host.store, run_id, host.subject, host.retention, host.next_operation)
+        self._stored = StoredRun(host.store, run_id, host.subject, host.worker_id, host.retention, host.next_operation)
         self._sent: set[int] = set()
         self._inherited = False
         self._doubtful = redelivered

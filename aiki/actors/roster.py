@@ -27,6 +27,8 @@ class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
     max_runs: int
     max_tasks: int
     python: str = ""
+    events: tuple[tuple[str, str, tuple[str, ...]], ...] = ()
+    """(workflow, version, names): of the workflows that declare their events."""
 
 
 _decode = msgspec.json.Decoder(WorkerInfo).decode

@@ -330,6 +330,8 @@ class RunState(msgspec.Struct, array_like=True, kw_only=True):
     """How many the attempts before this one published."""
     watchers: list[str] = []
     """Mailboxes, besides `notify`, that must be told of its end."""
+    worker: str = ""
+    """The worker that wrote it last."""
 
 
 _encoder = msgspec.msgpack.Encoder()

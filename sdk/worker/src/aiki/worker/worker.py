@@ -162,6 +162,11 @@ class Worker:
                 max_runs=self._max_runs,
                 max_tasks=self._max_tasks,
                 python=platform.python_version(),
+                events=tuple(
+                    (each.name, each.version, tuple(sorted(each.events)))
+                    for each in self.registry.workflows.values()
+                    if each.events is not None
+                ),
             )
             try:
                 await roster.report(self._client.transport, self._client.subjects, info)
