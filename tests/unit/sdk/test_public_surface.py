@@ -7,15 +7,16 @@ import sys
 import pytest
 
 SURFACE = {
-    "aiki.sdk": """AikiError BackfillTooLarge Client Context DefinitionError ErrorInfo IdempotencyConflict InvalidName
-        InvalidSchedule NonDeterminismError PayloadError PayloadTooLarge ResultTimeout Retry RetryAfter RunEnded RunHandle RunId
-        RunNotFound RunStatus RunView Schedule ScheduleConflict ScheduleHandle ScheduleId ScheduleNotFound ScheduleView Task
-        TaskContext TaskFailed TaskId TaskTimedOut Trigger UnknownWorkflow Worker WorkerId WorkerLost Workflow
-        WorkflowCancelled WorkflowFailed WorkflowStuck WorkflowTimedOut task workflow""",
+    "aiki.sdk": """AikiError BackfillTooLarge ChildCancelled ChildFailed ChildHandle ChildTimedOut Client Context DefinitionError
+        ErrorInfo Event EventTimeout HookInfo IdempotencyConflict InvalidName InvalidSchedule NonDeterminismError PayloadError
+        PayloadTooLarge Progress QueryFailed QueueView ResultTimeout Retry RetryAfter RunEnded RunHandle RunId RunNotFound
+        RunStatus RunView Schedule ScheduleConflict ScheduleHandle ScheduleId ScheduleNotFound ScheduleView Task TaskCancelled
+        TaskContext TaskFailed TaskId TaskTimedOut Trigger UnknownEvent UnknownWorkflow UpdateFailed Variables Worker WorkerId
+        WorkerLost Workflow WorkflowCancelled WorkflowFailed WorkflowStuck WorkflowTimedOut event task workflow""",
     "aiki.task": "Retry RetryAfter Task TaskContext task",
-    "aiki.client": """AttemptView Client FiringView OnConflict RunHandle RunHistory RunStatus RunView ScheduleHandle ScheduleView
-        StepView""",
-    "aiki.workflow": "Context Replayed Workflow replay workflow",
+    "aiki.client": """AttemptView ChildView Client Done Event FiringView MessageView OnConflict Progress QueueView Report RunHandle
+        RunHistory RunStatus RunView ScheduleHandle ScheduleView StepView WaitView event""",
+    "aiki.workflow": "ChildHandle Context HookInfo Replayed Variables Workflow replay workflow",
     "aiki.worker": "Registry Worker",
     "aiki.testing": "Call NothingWillHappen PlannedCrash Replayed RunHistory Stub TestEnvironment replay",
     "aiki.services.timer": "TimerService",
