@@ -117,8 +117,8 @@ class Activation:
         self._driver: asyncio.Task[None] | None = None
         self._signal: asyncio.Future[None] | None = None
         self._failures = 0
-        self._replies: dict[str, str] = {}
-        """Who waits for the answer of an update, by its id."""
+        self._replies: dict[str, set[str]] = {}
+        """Who wait for the answer of an update, by its id."""
 
     @property
     def turn(self) -> asyncio.Task[None] | None:
@@ -280,7 +280,7 @@ class Activation:
                 machine.fail(failure, now)
             for envelope in self._batch:
                 if isinstance(envelope.message, Update) and envelope.message.reply:
-                    self._replies[envelope.message.id] = envelope.message.reply
+                    self._replies.setdefault(envelope.message.id, set()).add(envelope.message.reply)
                 machine.apply(envelope.message, now)
             machine.advance(now)
         finally:
@@ -318,7 +318,8 @@ class Activation:
     def _answer(self, machine: RunMachine) -> None:
         """Tell the senders of updates what these came to, now that it is committed."""
         for id in [id for id in self._replies if id in machine.answers]:
-            self._host.answer(self._replies.pop(id), machine.answers[id])
+            for reply in self._replies.pop(id):
+                self._host.answer(reply, machine.answers[id])
 
     async def _wait(self, due: float | None) -> None:
         """Until something arrives, or the near timer is due, or a new run has been invisible for too long."""
@@ -502,7 +503,7 @@ class Activation:
                 ended = ended_of(state) if same else conflicting(message)
                 await self._host.outbox.notify(message.notify, encode(ended), f"{self.run_id}/ended/{message.notify}")
             elif isinstance(message, Update) and message.reply:
-                self._replies[message.id] = message.reply
+                self._replies.setdefault(message.id, set()).add(message.reply)
         if self._replies:
             await self._answer_again(state)
         self._refuse_answers(state)
@@ -521,8 +522,9 @@ class Activation:
 
     def _refuse_answers(self, state: RunState) -> None:
         error = ErrorInfo.of(RunEnded(f"run {self.run_id} has {state.status}: it handles no updates any more"))
-        for id, reply in self._replies.items():
-            self._host.answer(reply, Answer(id, b"", error))
+        for id, replies in self._replies.items():
+            for reply in replies:
+                self._host.answer(reply, Answer(id, b"", error))
         self._replies.clear()
 
     async def _failed(self, error: Exception) -> None:

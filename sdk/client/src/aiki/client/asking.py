@@ -89,7 +89,7 @@ async def _answered(client: "Client", mailbox: Mailbox, run_id: str, message: Up
     address = await mailbox.find_open("updated")
     with client.ends.answering(message.id) as answer:
         for times in itertools.count():
-            await mailbox.put(address, message, f"{run_id}/{message.id}/{times}")
+            await mailbox.put(address, message, f"{run_id}/{message.id}/{message.reply}/{times}")
             done, _ = await asyncio.wait((answer,), timeout=ASK_AGAIN if client.looks_again else None)
             if done:
                 break
