@@ -47,7 +47,8 @@ async def guard(ctx: Context, id: int) -> None:
     try:
         while True:
             await work.run(ctx, id)
-            await tree.start(ctx, 0)
+            child = await tree.start(ctx, 0)
+            assert child.workflow == "tree"
             await ctx.sleep(0.02)
     finally:
         async with ctx.shielded():

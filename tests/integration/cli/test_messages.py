@@ -29,6 +29,7 @@ def start(aiki: Command, workflow: str, key: str) -> str:
 
 def until(aiki: Command, run_id: str, state: str) -> Any:
     """The run, once it is in that state; each look is a process, so there is no hurry."""
+    view: Any = None
     for _ in range(40):
         view = aiki.json("run", "show", run_id)
         if view["status"]["state"] == state:

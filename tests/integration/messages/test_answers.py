@@ -88,15 +88,21 @@ async def test_updates_and_queries(place: Place, cached: int) -> None:
     assert await handle.update("book", 7, timeout=SOON) == 12
     assert (await handle.query("sum"), await handle.query("above", 6)) == (12, [7])
     before = await place.sequences()
-    for name, payload, code in (("nope", None, None), ("above", "x", "payload"), ("above", None, "payload"), ("unencodable", None, None)):
+    bad: list[tuple[str, Any, str | None]] = [
+        ("nope", None, None),
+        ("above", "x", "payload"),
+        ("above", None, "payload"),
+        ("unencodable", None, None),
+    ]
+    for name, payload, code in bad:
         with pytest.raises(QueryFailed) as failed:
             await handle.query(name, payload)
         assert failed.value.error is not None
         assert code in (None, failed.value.error.code)
     assert await place.sequences() == before  # nothing is written
-    for name, payload in (("nope", None), ("book", -1), ("book", "x")):
+    for name, amount in (("nope", None), ("book", -1), ("book", "x")):
         with pytest.raises(UpdateFailed):
-            await handle.update(name, payload, timeout=SOON)
+            await handle.update(name, amount, timeout=SOON)
     with pytest.raises(PayloadError):
         await handle.update("book", object())
     with pytest.raises(ResultTimeout):
