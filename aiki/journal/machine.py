@@ -480,7 +480,8 @@ class RunMachine:
         if self.state.paused is None and self.state.cancelled is None:
             entry = Paused(now, message.id, message.reason)
             self._add(entry, now)
-            self.state.paused = entry
+            if not is_final(self.state.status):  # what was due before may have ended it
+                self.state.paused = entry
 
     def _unpause(self, message: Unpause, now: float) -> None:
         if self.state.paused is None:

@@ -346,7 +346,7 @@ decode_state = _state.decode
 def reopened(state: RunState) -> RunState:
     """A copy of the state of a run that has ended, as it was before: replayed over the whole journal, the code comes to its end again."""
     copy = decode_state(encode_state(state))
-    copy.status, copy.result, copy.error, copy.finished_at, copy.retry_at = "running", None, None, None, None
+    copy.status, copy.result, copy.error, copy.finished_at, copy.retry_at, copy.paused = "running", None, None, None, None, None
     return copy
 
 

@@ -250,6 +250,15 @@ def test_timers_fire_after_the_pause() -> None:
     assert [type(entry) for entry in rig.entries] == [Paused, Unpaused, Tick]
 
 
+def test_a_pause_that_comes_with_the_end_pauses_nothing() -> None:
+    async def code(steps: Steps) -> str:
+        await asyncio.sleep(10)
+        return "over"
+
+    rig = turn(Rig(code), Pause(id="p"), after=11)
+    assert (rig.output, rig.state.paused) == ("over", None)
+
+
 def test_a_resume_that_nobody_waits_for_means_nothing() -> None:
     rig = turn(Rig(three), Unpause(id="u"), EndSleep(id="s"), Pause(id="p"), Unpause(id="u"))
     assert rig.status == "paused", "the resume of before is no resume of now"
