@@ -385,7 +385,8 @@ class RunMachine:
         elif isinstance(entry, Received):
             self.inbox.deliver(entry)
         elif isinstance(entry, Updated):
-            self._handle(entry)
+            if self._main is not None and not self._main.done():  # else it is the next attempt's
+                self._handle(entry)
         elif isinstance(entry, Woken):
             self.loop.end_sleep()
         elif isinstance(entry, CancelAsked):

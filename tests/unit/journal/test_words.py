@@ -363,6 +363,27 @@ def test_answers_of_updates_follow_from_the_journal() -> None:
     assert turn(rig, event("e", "enough")).output == ["x", "y", "checked"]
 
 
+def test_an_update_between_two_attempts_is_the_next_ones() -> None:
+    async def code(steps: Steps) -> None:
+        steps.machine.updates = {"book": _attempt_of(steps)}
+        await steps.event("enough")
+        raise ValueError("again")
+
+    rig = turn(Rig(code, retry=Retry.fixed(max_attempts=2, delay=5)), event("1", "enough"), update("u", 1))
+    assert rig.status == "awaiting_retry"
+    assert answers(rig.machine) == {}
+    assert answers(rig.reload(advance=False).machine) == {}
+    turn(rig, after=6)
+    assert rig.status == "failed"
+
+
+def _attempt_of(steps: Steps) -> Any:
+    async def book(payload: bytes) -> bytes:
+        return msgspec.json.encode(steps.machine.state.attempt)
+
+    return book
+
+
 def test_updates_wait_for_the_end_of_a_pause() -> None:
     rig = turn(Rig(with_updates), Pause(id="p"), update("1", "x"))
     assert answers(rig.machine) == {}
