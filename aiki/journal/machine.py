@@ -368,7 +368,8 @@ class RunMachine:
         elif isinstance(entry, Received):
             self.inbox.deliver(entry)
         elif isinstance(entry, Updated):
-            self.updates.begin(entry)
+            if self._main is not None and not self._main.done():  # else it is the next attempt's
+                self.updates.begin(entry)
         elif isinstance(entry, Woken):
             self.loop.end_sleep()
         elif isinstance(entry, CancelAsked):
@@ -455,7 +456,8 @@ class RunMachine:
         if self.state.paused is None and self.state.cancelled is None:
             entry = Paused(now, message.id, message.reason)
             self._add(entry, now)
-            self.state.paused = entry
+            if not is_final(self.state.status):  # what was due before may have ended it
+                self.state.paused = entry
 
     def _unpause(self, message: Unpause, now: float) -> None:
         if self.state.paused is None:

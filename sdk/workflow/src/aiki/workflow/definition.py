@@ -13,8 +13,8 @@ from aiki.schedules import Schedule
 from aiki.schema import Schema, read_signature
 from aiki.types.duration import Duration, seconds
 from aiki.types.errors import DefinitionError
-from aiki.types.identifiers import RunId
-from aiki.types.names import check_name
+from aiki.types.identifiers import RunId, keyed_run_id
+from aiki.types.names import check_key, check_name
 from aiki.types.retry import Retry
 from aiki.types.trigger import Trigger
 from aiki.workflow.child import ChildHandle
@@ -302,6 +302,10 @@ class Workflow(Generic[Input, Output]):
     def handle(self, client: Client, run_id: str) -> RunHandle[Output]:
         """A handle of a run that exists already."""
         return RunHandle(client, RunId(run_id), self.name, self.version, self._signature.result, self.events)
+
+    def handle_by_key(self, client: Client, idempotency_key: str) -> RunHandle[Output]:
+        """A handle of the run that was started, or will be, with this idempotency key."""
+        return self.handle(client, keyed_run_id(self.name, check_key(idempotency_key)))
 
     def program(self, machine: RunMachine) -> Coroutine[Any, Any, bytes]:
         """The code of one run, for the engine."""
