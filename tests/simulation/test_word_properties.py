@@ -93,9 +93,8 @@ def talk(seed: int, forget: Forget) -> tuple[list[bytes], dict[str, bytes]]:
         old += said
         rig.turn(*said, after=chance.choice((0.0, 0.0, 0.5, 3.0, 30.0)))
         values.append(rig.value)
-        answers.update(
-            (id, msgspec.msgpack.encode((each.value, each.error and each.error.message))) for id, each in rig.machine.updates.answers.items()
-        )
+        given = rig.machine.updates.answers
+        answers.update((id, msgspec.msgpack.encode((each.value, each.error and each.error.message))) for id, each in given.items())
     return values, answers
 
 
