@@ -19,6 +19,7 @@ __all__ = [
     "ChildRun",
     "Entry",
     "Ignored",
+    "Marked",
     "OutAlarm",
     "OutChild",
     "OutClose",
@@ -153,7 +154,14 @@ class Ignored(msgspec.Struct, frozen=True, array_like=True, tag="ignored"):
     what: str
 
 
-Entry = Ignored | RecordedStep | Tick | Retried | Woken | Received | Updated | CancelAsked | StepsCancelled | Paused | Unpaused
+class Marked(msgspec.Struct, frozen=True, array_like=True, tag="mark"):
+    """The code came by here: at a change of it, or at the end of a hook that runs once."""
+
+    at: float
+    id: str
+
+
+Entry = Marked | Ignored | RecordedStep | Tick | Retried | Woken | Received | Updated | CancelAsked | StepsCancelled | Paused | Unpaused
 
 
 class Wait(msgspec.Struct, frozen=True, array_like=True):

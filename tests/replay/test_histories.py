@@ -20,7 +20,7 @@ OUTCOMES: dict[str, Any] = {
         "again": "charged 1300",
     },
     "again": 400,
-    "talk": [7, True, 900, "CLEAN", [5]],
+    "talk": [7, True, 900, True, "CLEAN", [5]],
 }
 
 

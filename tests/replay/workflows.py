@@ -115,6 +115,7 @@ async def talk(ctx: Context) -> list[Any]:
     await asyncio.sleep(1)
     if ctx.attempt == 1:
         raise ValueError("again")
+    log.append(ctx.patched("2026-11"))
     try:
         await ctx.wait_for(noted)
     except asyncio.CancelledError:

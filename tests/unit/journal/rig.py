@@ -170,7 +170,9 @@ class Rig:
             if machine.deadline() is not None:
                 machine.arm()
             if machine.dirty or machine.rung:
-                self.value = encode_state(machine.snapshot(self.now))
+                state = machine.snapshot(self.now)
+                state.operation = "rig"
+                self.value = encode_state(state)
                 machine.dirty = machine.rung = False
             for entry in machine.state.outbox:
                 if (

@@ -178,7 +178,8 @@ class RunHandle(Generic[Output]):
     async def cancel(self, reason: str = "") -> None:
         """Interrupt the run's code with `asyncio.CancelledError`: it may clean up with durable steps, within the workflow's `cleanup` time.
 
-        When this has returned, the run will end; `wait_for_completion` then raises `WorkflowCancelled`. Its queued tasks are withdrawn,
+        When this has returned, the run will end: as cancelled (`wait_for_completion` raises `WorkflowCancelled`) when its code lets the
+        interruption through, else as the code decides: a clean-up that raises something else fails it. Its queued tasks are withdrawn,
         those that run are told (`TaskContext.cancelled`), late results are refused. Once is enough: the second call changes nothing.
         Raises `RunNotFound` and `RunEnded`.
         """

@@ -92,8 +92,10 @@ class Workflow(Generic[Input, Output]):
     # -- hooks, queries and updates
 
     def on_start(self, hook: HookFunction) -> HookFunction:
-        """`@order.on_start`: before the workflow's first line. What it raises fails the attempt; its tasks run once, also when the code
-        begins again."""
+        """`@order.on_start`: before the workflow's first line, once per run: an attempt after one in which it has ended does not call it.
+
+        What it raises fails the attempt.
+        """
         return self._add_hook("on_start", hook)
 
     def before_each(self, hook: HookFunction) -> HookFunction:
@@ -333,7 +335,9 @@ class Workflow(Generic[Input, Output]):
     async def _with_hooks(self, machine: RunMachine, context: Context, variables: Variables) -> bytes:
         hooks = self._hooks
         sleeps = SleepHooks(hooks, context, machine.loop)
-        await hooks.call("on_start", context)
+        if hooks.has("on_start") and not machine.marked_before("on_start"):
+            await hooks.call("on_start", Context(machine, self.events, "on-start."))
+            machine.mark("on_start")
         await hooks.call("before_each", context)
         if hooks.has("on_sleep"):
             machine.loop.on_sleep = sleeps.began
