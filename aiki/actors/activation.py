@@ -29,11 +29,12 @@ from aiki.actors.stored import StoredRun
 from aiki.actors.topology import ACK_WAIT
 from aiki.actors.watchdog import Watchdog
 from aiki.clock import Clock
-from aiki.journal import Entry, RunMachine, RunState, StepId, Updated, decode_state, encode_state, new_run, reopened
-from aiki.kv import RunStore
+from aiki.journal import Entry, RunMachine, RunState, StepId, Updated, begun_again, decode_state, encode_state, new_run, reopened
+from aiki.kv import RunStore, StoredState
 from aiki.types.errors import Conflict, NonDeterminismError, NotConnected, PayloadTooLarge, RunEnded
 from aiki.types.failure import ErrorInfo
 from aiki.types.messages import (
+    Again,
     Answer,
     Ended,
     Mail,
@@ -396,8 +397,7 @@ class Activation:
             )
             return None
         elif is_final(stored.state):
-            await self._end_again(decode_state(stored.value))
-            return None
+            return await self._load_ended(stored)
         else:
             state = decode_state(stored.value)
         self._stored.take(stored, state)
@@ -406,6 +406,22 @@ class Activation:
         self._inherited = stored is not None
         self._local.inherit({(step.address, step.ordinal) for step in state.pending if step.due is None})
         return self._begin(state, journal)
+
+    async def _load_ended(self, stored: StoredState) -> RunMachine | None:
+        """A run that has ended, and perhaps is to go on."""
+        state = decode_state(stored.value)
+        self._stored.take(stored, state)
+        words = [envelope.message for envelope in self._batch if isinstance(envelope.message, Again)]
+        journal = await self._stored.journal(state) if words else []
+        for word in words:
+            if (whole := begun_again(state, journal, self._host.now(), word.id)) is not None:
+                await self._stored.keep_segments(state, None)
+                self._sent.clear()
+                machine = self._begin(state, whole)
+                machine.dirty = True
+                return machine
+        await self._end_again(state)
+        return None
 
     def _begin(self, state: RunState, journal: list[Entry]) -> RunMachine:
         machine = machine_of(self.definition, state, journal, self._host.environment)
