@@ -529,10 +529,11 @@ class Activation:
             await self._host.outbox.forget_start(self.run_id)
         await self._host.run_ended(state, again=True)
         for message in (envelope.message for envelope in self._batch):
-            if isinstance(message, Start) and message.notify and message.notify != state.notify:
+            if isinstance(message, Start) and message.notify:
                 same = message.input_hash == state.input_hash or message.shares
                 ended = ended_of(state) if same else conflict(message)
-                await self._host.outbox.notify(message.notify, encode(ended), f"{self.run_id}/ended/{message.notify}")
+                # Whoever has heard of this end before may want the run once more, under its key: the stream must not take it for known.
+                await self._host.outbox.notify(message.notify, encode(ended), f"{self.run_id}/ended/{self._host.next_operation()}")
             elif isinstance(message, Update) and message.reply:
                 self._replies.setdefault(message.id, set()).add(message.reply)
         if self._replies:

@@ -110,8 +110,14 @@ class Steps:
         return operation, future
 
     def _identified(self, child: ChildRun, id: StepId) -> ChildRun:
-        parent = self._record.state.run_id
-        run_id = child_run_id(parent, *id) if child.key is None else keyed_run_id(child.workflow, child.key)
+        """With the run's id: of the one that is under way or has ended well, else of one that this attempt of the workflow starts."""
+        if (pending := self._pending.get(id)) is not None and pending.child is not None:
+            return pending.child
+        if (recorded := self._unconsumed.get(id)) is not None and recorded[1].child:
+            return msgspec.structs.replace(child, run_id=recorded[1].child)
+        state = self._record.state
+        parent = state.run_id
+        run_id = child_run_id(parent, *id, state.attempt) if child.key is None else keyed_run_id(child.workflow, child.key)
         if run_id == parent:
             raise DefinitionError(f"run {parent} cannot be its own child: the idempotency key {child.key!r} is its own", where="child")
         return msgspec.structs.replace(child, run_id=run_id)

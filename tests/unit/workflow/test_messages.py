@@ -13,6 +13,7 @@ from aiki.sdk import (
     HookInfo,
     PayloadError,
     QueryFailed,
+    Retry,
     RunEnded,
     TaskCancelled,
     UnknownEvent,
@@ -226,3 +227,27 @@ async def test_children_are_described_and_their_failures_are_told() -> None:
         assert sorted(step.name for step in view.steps) == ["part", "part"]
         assert (await part.handle(env.client, child).get_status()).state == "completed"
         assert (await part.handle(env.client, failed).get_status()).state == "failed"
+
+
+@pytest.mark.parametrize("keyed", [False, True])
+async def test_an_attempt_starts_a_failed_child_anew_but_the_run_of_a_key_is_that_run(keyed: bool) -> None:
+    tries: list[int] = []
+
+    @workflow(name="kid")
+    async def kid(ctx: Context) -> int:
+        await ctx.step("try", lambda: tries.append(1))
+        if len(tries) == 1:
+            raise ValueError("the first time")
+        return 7
+
+    @workflow(name="parent", retry=Retry.fixed(max_attempts=2, delay=1))
+    async def parent(ctx: Context) -> int:
+        return await kid.run(ctx, idempotency_key="k" if keyed else None)
+
+    async with TestEnvironment.in_memory() as env:
+        await env.worker(kid, parent)
+        if keyed:
+            with pytest.raises(WorkflowFailed, match="ChildFailed"):
+                await env.run(parent)
+        else:
+            assert await env.run(parent) == 7
