@@ -116,6 +116,7 @@ class RunMachine:
         self._applied = {entry.id for entry in history if not isinstance(entry, _UNNAMED)}
         self._deferred: list[tuple[int, Entry]] = []
         """Recorded during a pause, for the code to see afterwards."""
+        self._earlier: list[RecordedStep] = []
         self._cancellations = 0
         self._publications = Publications(self._record)
         self.updates = Updates(self.loop)
@@ -147,7 +148,7 @@ class RunMachine:
             self.loop.drain()
             for index, entry in entries:
                 self._replay(index, entry)
-            self._history = ()
+            self._history, self._earlier = (), []
             self.replaying = False
             if self.state.paused is not None:
                 return
@@ -325,6 +326,10 @@ class RunMachine:
         """Whether the message of that id was applied."""
         return id in self._applied
 
+    def earlier(self, name: str) -> list[bytes]:
+        """The inputs of the completed local steps of that name that earlier attempts of the workflow had recorded when they ended."""
+        return [step.input for step in self._earlier if step.name == name]
+
     def will_retry(self, error: BaseException) -> bool:
         """Whether the workflow begins again when its code raises this."""
         return self._next_delay(error) is not None
@@ -350,6 +355,7 @@ class RunMachine:
             if isinstance(entry, Retried):
                 began = self._limits.began = entry.at
                 entries = [(i, e) for i, e in entries if _outlives_attempt(e)]
+                self._earlier = [step for _, step in entries if isinstance(step, RecordedStep) and step.kind == "local"]
                 optional_before = index
             else:
                 entries.append((index, entry))

@@ -29,6 +29,7 @@ from aiki.types.errors import (
     ResultTimeout,
     RunEnded,
     RunNotFound,
+    SagaFailed,
     ScheduleConflict,
     ScheduleNotFound,
     TaskCancelled,
@@ -50,7 +51,7 @@ from aiki.types.failure import ErrorInfo
 from aiki.types.identifiers import RunId, ScheduleId, TaskId, WorkerId
 from aiki.types.trigger import Trigger
 from aiki.worker import Worker
-from aiki.workflow import ChildHandle, Context, HookInfo, Variables, Webhook, Workflow, workflow
+from aiki.workflow import ChildHandle, Context, HookInfo, Saga, Variables, Webhook, Workflow, workflow
 
 __all__ = [
     "Actor",
@@ -94,6 +95,8 @@ __all__ = [
     "RunNotFound",
     "RunStatus",
     "RunView",
+    "Saga",
+    "SagaFailed",
     "Schedule",
     "ScheduleConflict",
     "ScheduleHandle",
