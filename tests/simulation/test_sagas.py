@@ -181,7 +181,7 @@ async def trial(clock: VirtualClock, seed: int, *, faults: Faults, kills: int, c
             await asyncio.sleep(plan.cancelled)
             with contextlib.suppress(Exception):
                 await handle.cancel("enough")
-        status = "completed"
+        status, attempt = "completed", 0
         try:
             attempt = await handle.wait_for_completion(timeout=36_000)
         except WorkflowCancelled:

@@ -49,7 +49,7 @@ class World:
             return Receipt(item)
 
         self.charge, self.refund, self.release, self.slow = charge, refund, release, slow
-        self.tasks = [charge, refund, release, slow]
+        self.tasks: list[Any] = [charge, refund, release, slow]
 
 
 @pytest.fixture

@@ -18,14 +18,22 @@ CALLS = {
         telnetlib.* websockets.* xmlrpc.client.* nats.* redis.* psycopg.* psycopg2.* asyncpg.* pymongo.* boto3.* sqlalchemy.create_engine
         asyncio.open_connection asyncio.open_unix_connection asyncio.start_server asyncio.start_unix_server""",
     "threads": """threading.* subprocess.* multiprocessing.* concurrent.futures.* asyncio.to_thread asyncio.create_subprocess_exec
-        asyncio.create_subprocess_shell asyncio.run asyncio.run_coroutine_threadsafe asyncio.new_event_loop os.system os.popen os.fork os.execv
-        os.execve os.spawnv os.posix_spawn os.kill signal.* anyio.to_thread.* anyio.run_process""",
+        asyncio.create_subprocess_shell asyncio.run asyncio.run_coroutine_threadsafe asyncio.new_event_loop os.system os.popen os.fork
+        os.execv os.execve os.spawnv os.posix_spawn os.kill signal.* anyio.to_thread.* anyio.run_process""",
 }
 REFERENCES = {"environment": "os.environ os.environb sys.argv sys.platform sys.flags"}
 
 HARMLESS = frozenset(
-    """threading.current_thread asyncio.TimeoutError concurrent.futures.TimeoutError socket.inet_aton socket.inet_ntoa ssl.SSLError
-    uuid.UUID http.client.responses""".split()
+    [
+        "threading.current_thread",
+        "asyncio.TimeoutError",
+        "concurrent.futures.TimeoutError",
+        "socket.inet_aton",
+        "socket.inet_ntoa",
+        "ssl.SSLError",
+        "uuid.UUID",
+        "http.client.responses",
+    ]
 )
 
 

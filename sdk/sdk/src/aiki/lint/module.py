@@ -26,9 +26,9 @@ class Scope:
         """The scope that binds this name, as seen from here."""
         scope: Scope | None = self
         while scope is not None:
-            if name in scope.imports or name in scope.functions or name in scope.variables:
-                if scope is self or not isinstance(scope.node, ast.ClassDef):
-                    return scope
+            seen = scope is self or not isinstance(scope.node, ast.ClassDef)
+            if seen and (name in scope.imports or name in scope.functions or name in scope.variables):
+                return scope
             scope = scope.outer
         return None
 
@@ -127,7 +127,9 @@ class Module:
                 continue
             if isinstance(node, ast.Import):
                 for alias in node.names:
-                    scope.imports[alias.asname or alias.name.partition(".")[0]] = alias.name if alias.asname else alias.name.partition(".")[0]
+                    scope.imports[alias.asname or alias.name.partition(".")[0]] = (
+                        alias.name if alias.asname else alias.name.partition(".")[0]
+                    )
             elif isinstance(node, ast.ImportFrom):
                 for alias in node.names:
                     scope.imports[alias.asname or alias.name] = f"{'.' * node.level}{node.module or ''}.{alias.name}"

@@ -9,18 +9,61 @@ from aiki.lint.module import Function, Module, Scope
 
 __all__ = ["Reader"]
 
-_DURABLE = frozenset("sleep wait_for wait_for_any wait_for_all step publish send cancel webhook".split())
+_DURABLE = frozenset(["sleep", "wait_for", "wait_for_any", "wait_for_all", "step", "publish", "send", "cancel", "webhook"])
 _STEPS = frozenset({"run", "start"})
 _COROUTINES = frozenset({"asyncio.sleep", "asyncio.wait", "asyncio.wait_for"})
 _TASK_MAKERS = frozenset({"create_task", "ensure_future"})
 _CHANGES = frozenset(
-    """append appendleft extend extendleft insert remove pop popleft popitem clear sort reverse add discard update setdefault rotate
-    difference_update intersection_update symmetric_difference_update put_nowait subtract""".split()
+    [
+        "append",
+        "appendleft",
+        "extend",
+        "extendleft",
+        "insert",
+        "remove",
+        "pop",
+        "popleft",
+        "popitem",
+        "clear",
+        "sort",
+        "reverse",
+        "add",
+        "discard",
+        "update",
+        "setdefault",
+        "rotate",
+        "difference_update",
+        "intersection_update",
+        "symmetric_difference_update",
+        "put_nowait",
+        "subtract",
+    ]
 )
 _ORDERLESS = frozenset({"sorted", "set", "frozenset", "sum", "min", "max", "any", "all", "len"})
-_ORDERING = frozenset({"list", "tuple", "iter", "enumerate", "map", "filter", "zip", "dict.fromkeys", "collections.deque", "itertools.chain"})
+_ORDERING = frozenset(
+    {"list", "tuple", "iter", "enumerate", "map", "filter", "zip", "dict.fromkeys", "collections.deque", "itertools.chain"}
+)
 _PATH_METHODS = frozenset({"read_text", "read_bytes", "write_text", "write_bytes", "iterdir", "rglob"})
-_PATH_ONLY = frozenset("open exists is_file is_dir stat lstat unlink mkdir rmdir touch glob rename replace resolve chmod samefile".split())
+_PATH_ONLY = frozenset(
+    [
+        "open",
+        "exists",
+        "is_file",
+        "is_dir",
+        "stat",
+        "lstat",
+        "unlink",
+        "mkdir",
+        "rmdir",
+        "touch",
+        "glob",
+        "rename",
+        "replace",
+        "resolve",
+        "chmod",
+        "samefile",
+    ]
+)
 
 
 class Reader(ast.NodeVisitor):

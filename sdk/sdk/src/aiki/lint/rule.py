@@ -24,7 +24,9 @@ RULES = {
         Rule("files", "files are not replayed", "do it in a task or in ctx.step"),
         Rule("network", "what comes from the network is not replayed", "do it in a task or in ctx.step"),
         Rule("threads", "threads and processes are not replayed", "do it in a task"),
-        Rule("globals", "other runs share the process, and a replay finds what was left there", "pass values, and keep them in the workflow"),
+        Rule(
+            "globals", "other runs share the process, and a replay finds what was left there", "pass values, and keep them in the workflow"
+        ),
         Rule("unawaited", "it never happens", "write `await` in front of it, or make it an asyncio task"),
         Rule("set-order", "the order of a set is the process's own", "iterate over sorted(…), a list or a dict"),
         Rule("as-completed", "it starts coroutines in an order that is the process's own", "give it tasks (asyncio.create_task)"),

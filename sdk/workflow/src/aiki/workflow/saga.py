@@ -14,24 +14,28 @@ from aiki.types.failure import ErrorInfo
 from aiki.types.retry import Retry
 from aiki.workflow.scope import SCOPE, Scope
 from aiki.workflow.shelter import sheltered
-from aiki.workflow.undo import MARK, Done, Mark, Step, argument_of
+from aiki.workflow.undo import MARK, Done, Mark, argument_of
 
 if TYPE_CHECKING:
+    from aiki.task import Task
     from aiki.workflow.context import Context
+    from aiki.workflow.definition import Workflow
 
 __all__ = ["Saga"]
 
 Input = TypeVar("Input")
 Output = TypeVar("Output")
 
+if TYPE_CHECKING:
+    Step = Task[Input, Output, ..., Any] | Workflow[Input, Output]
+
 
 class Saga:
     """Made by `ctx.saga()`: `async with ctx.saga() as saga:`. When the block is left by an error or a cancellation, what `run` has done and
     `add` was given is undone, the latest first; whoever is cancelled meanwhile. When the block ends well, nothing happens.
 
-    The error goes on as it is, or, when undoing failed too, as the cause of a `SagaFailed`. What has failed is not tried again in this
-    attempt of the workflow, and does not keep the rest from being undone. An attempt of the workflow that follows runs again what was undone,
-    and finishes first what was not.
+    The error goes on as it is, or, when undoing failed too, as the cause of a `SagaFailed`. What could not be undone does not keep the rest
+    from being undone. A further attempt of the workflow runs again what was undone, and finishes first what was not.
     """
 
     def __init__(self, context: "Context") -> None:
@@ -67,10 +71,10 @@ class Saga:
     @overload
     async def run(
         self,
-        step: Step[Input, Output],
+        step: "Step[Input, Output]",
         payload: Input,
         *,
-        undo: Step[Output, Any] | Callable[[Output], Awaitable[object]],
+        undo: "Step[Output, Any] | Callable[[Output], Awaitable[object]]",
         undo_on_failure: Literal[False] = False,
         idempotency_key: str | None = None,
         queue: str | None = None,
@@ -81,10 +85,10 @@ class Saga:
     @overload
     async def run(
         self,
-        step: Step[Input, Output],
+        step: "Step[Input, Output]",
         payload: Input,
         *,
-        undo: Step[Input, Any] | Callable[[Output | None], Awaitable[object]],
+        undo: "Step[Input, Any] | Callable[[Output | None], Awaitable[object]]",
         undo_on_failure: bool = False,
         idempotency_key: str | None = None,
         queue: str | None = None,
@@ -95,10 +99,10 @@ class Saga:
     @overload
     async def run(
         self,
-        step: Step[None, Output],
+        step: "Step[None, Output]",
         payload: None = None,
         *,
-        undo: Step[Output, Any] | Step[None, Any] | Callable[[Output], Awaitable[object]],
+        undo: "Step[Output, Any] | Step[None, Any] | Callable[[Output], Awaitable[object]]",
         undo_on_failure: bool = False,
         idempotency_key: str | None = None,
         queue: str | None = None,
@@ -145,12 +149,12 @@ class Saga:
     def add(self, compensation: Callable[[], Awaitable[object]], *, name: str | None = None) -> None:
         """Something to be done by hand when the saga fails: a function without arguments, whose steps are recorded like any others.
 
-        What it undoes must be done anew by a further attempt of the workflow: by `run`, or with an idempotency key that has `ctx.attempt` in it.
+        What it undoes must be done anew by a further attempt of the workflow: let that have an idempotency key with `ctx.attempt` in it.
         """
         self._check_open()
         if not callable(compensation):
             raise DefinitionError(f"a compensation is a function, `lambda: refund.run(ctx, receipt)`, not {compensation!r}", where="saga")
-        shown = name or getattr(compensation, "__name__", "compensation")
+        shown = name or str(getattr(compensation, "__name__", "compensation"))
         self._done.append(Done(self._context.undoing.unique(), shown, True, compensation, by_hand=True))
 
     async def compensate(self) -> None:

@@ -11,8 +11,8 @@ __all__ = ["SCOPE", "Scope"]
 class Scope(NamedTuple):
     """`text` becomes part of the address of each step that is issued in it, so that records of other scopes do not answer for it.
 
-    `is_undo`: the input has no part in the address. An undo that goes on in a later attempt of the workflow finds its records again, whatever
-    its code makes of the time or the attempt.
+    `is_undo`: the input has no part in the address. An undo that goes on in a later attempt of the workflow finds its records again,
+    whatever its code makes of the time or the attempt.
     """
 
     text: str

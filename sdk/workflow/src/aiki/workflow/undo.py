@@ -1,31 +1,14 @@
 """How one step of a saga is undone."""
 
 from collections.abc import Awaitable, Callable
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple
 
 import msgspec
 
-from aiki.schema import Schema
-
-__all__ = ["MARK", "Done", "Mark", "Step", "argument_of"]
-
-Input = TypeVar("Input")
-Output = TypeVar("Output")
+__all__ = ["MARK", "Done", "Mark", "argument_of"]
 
 MARK = "saga undo"
 """The name of the step that records what is going to be undone."""
-
-
-class Step(Protocol[Input, Output]):
-    """A task or a workflow."""
-
-    @property
-    def input_schema(self) -> Schema[Input]:
-        """Of the payload."""
-
-    @property
-    def output_schema(self) -> Schema[Output]:
-        """Of the result."""
 
 
 class Done(NamedTuple):
