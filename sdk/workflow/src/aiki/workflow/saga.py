@@ -3,7 +3,7 @@
 import asyncio
 import contextvars
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, TypeVar, overload
 
 import msgspec
 
@@ -27,7 +27,7 @@ Input = TypeVar("Input")
 Output = TypeVar("Output")
 
 if TYPE_CHECKING:
-    Step = Task[Input, Output, ..., Any] | Workflow[Input, Output]
+    Step: TypeAlias = Task[Input, Output, ..., Any] | Workflow[Input, Output]
 
 
 class Saga:
