@@ -1,4 +1,4 @@
-"""A worker process, `python -m tests.chaos.worker URL REGION NAME [tasks|all|sagas]`: says "ready" once it serves, and serves until it is ended.
+"""A worker process, `python -m tests.chaos.worker URL REGION NAME [tasks|all|sagas]`: says "ready" once it serves, until it is ended.
 
 It serves the journey, or the tasks that have limits, or those with their workflows, or the saga.
 """
