@@ -23,8 +23,8 @@ def do_again_under_the_same_identity(patch: pytest.MonkeyPatch) -> None:
 def forget_what_was_undone(patch: pytest.MonkeyPatch) -> None:
     begin = Undoings.__init__
 
-    def forgetful(self: Undoings, attempt: int, marks: Iterable[bytes]) -> None:
-        begin(self, attempt, ())
+    def forgetful(self: Undoings, attempt: int, marks: Iterable[bytes], prefix: str = "") -> None:
+        begin(self, attempt, (), prefix)
 
     patch.setattr(Undoings, "__init__", forgetful)
 

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from aiki.sdk import Actor, ActorContext, Client, Context, TaskContext, Worker, actor, handler, task, workflow
+from aiki.sdk import Actor, ActorContext, Client, Context, TaskContext, Worker, actor, event, handler, task, workflow
 from aiki.testing import TestEnvironment
 
 
@@ -96,6 +96,25 @@ async def sagas(ctx: Context) -> None:
         saga.add(charge)  # E: add
         saga.run(charge, Payment("1"))  # E: run
         text: str = await saga.run(charge, Payment("1"), undo=charge)  # E: Receipt
+
+
+paid = event("paid", Payment)
+
+
+async def talking(client: Client, ctx: Context) -> None:
+    handle = await order.enqueue(client, Order("1"))
+    await handle.send(paid, Receipt("1"))  # E: payload
+    await handle.send("paid", Payment("1"))  # E: Event
+    await client.send(handle.id, paid, 3)  # E: payload
+    await client.send_many(paid, 3, workflow="order")  # E: payload
+    await ctx.send("run", paid, Receipt("1"))  # E: payload
+    number: int = await ctx.wait_for(paid)  # E: Payment
+    await ctx.wait_for(paid, timeout="a day")  # E: timedelta
+    child = await order.start(ctx, Order("1"), close="ignore")  # E: ignore
+    text: str = await child  # E: Receipt
+    await child.send(paid, Receipt("1"))  # E: payload
+    workflow(name="events", events=["paid"])  # E: Event
+    await client.cancel_many(workflow=3)  # E: str
 
 
 async def tested(env: TestEnvironment) -> None:

@@ -7,8 +7,9 @@ from aiki.cli.dev import dev
 from aiki.cli.doctor import doctor
 from aiki.cli.init import init
 from aiki.cli.lint import lint
+from aiki.cli.message import run
+from aiki.cli.queue import queue
 from aiki.cli.replay import replay
-from aiki.cli.run import run
 from aiki.cli.schedule import schedule
 from aiki.cli.timer import timer
 from aiki.cli.worker import worker
@@ -22,7 +23,7 @@ def cli() -> None:
     """Durable workflows on NATS JetStream."""
 
 
-for _command in (dev, worker, timer, run, actor, schedule, replay, lint, init, doctor):
+for _command in (dev, worker, timer, run, actor, queue, schedule, replay, lint, init, doctor):
     cli.add_command(_command)
 
 

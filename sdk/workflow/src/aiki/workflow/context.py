@@ -53,13 +53,15 @@ _FAILURES = {TaskCancelled.code: TaskCancelled, TaskTimedOut.code: TaskTimedOut,
 class Context:
     """Given to a workflow's function. Time, chance and ids come from here, so that they are the same at each replay."""
 
-    def __init__(self, machine: RunMachine, events: Collection[str] | None = None) -> None:
+    def __init__(self, machine: RunMachine, events: Collection[str] | None = None, prefix: str = "") -> None:
         self._machine = machine
+        self._prefix = prefix
+        """Tells the steps of a hook from the same ones of the workflow."""
         self._events = events
         self._rng: random.Random | None = None
         self._webhooks: dict[str, int] = {}
         self._scope: Scope | None = None
-        self.undoing = Undoings(machine.state.attempt, machine.earlier(MARK))
+        self.undoing = Undoings(machine.state.attempt, machine.earlier(MARK), prefix)
         """What sagas of this run have undone; for them."""
         self.sagas: list[Saga] = []
         """Those whose blocks go on."""
@@ -184,6 +186,14 @@ class Context:
         """Tell whoever watches the run (`handle.updates()`), with its next commit; replayed code publishes nothing again."""
         self._machine.publish(_ANY.encode(data, "what the workflow publishes"))
 
+    def patched(self, id: str) -> bool:
+        """Whether to run new code: `if ctx.patched("2026-fraud-check"): await check.run(ctx, order)`.
+
+        True in runs that come here for the first time now, and ever after; False in those that came by before the change, which go on
+        the old way. Once no run is left that the change is new to, take the old code away; once none is left that knows it, the call.
+        """
+        return self._machine.patched(check_name(id, "patch"))
+
     def shielded(self) -> Shield:
         """`async with ctx.shielded():` the cancellation of the run interrupts this task only after the block."""
         return Shield()
@@ -250,7 +260,7 @@ class Context:
             idempotency_key = scope.key(check_key(idempotency_key))
             child = msgspec.structs.replace(child, key=idempotency_key)
         key = None if idempotency_key is None else f"child/{child.version}/{check_key(idempotency_key)}"
-        content = "c" + content_hash(payload) if scope is None else scope.address(payload, "c")
+        content = "c" + (content_hash(payload) if scope is None else scope.address(payload))
         known, future = self._machine.issue_child(child, payload, content, key)
         return ChildHandle(self, known, future, output), future
 
@@ -335,7 +345,8 @@ class Context:
             key = scope.key(key)
         machine = self._machine
         options = StepOptions(queue, retry, timeout, key, limits)
-        content = "" if key is not None else content_hash(payload) if scope is None else scope.address(payload)
+        address = content_hash(payload) if scope is None else scope.address(payload)
+        content = self._prefix + address if key is None else ""
         outcome = await machine.issue("task" if body is None else "local", name, payload, content, options, body)
         if outcome.error is None:
             return outcome.value

@@ -18,9 +18,9 @@ class Scope(NamedTuple):
     text: str
     is_undo: bool = False
 
-    def address(self, payload: bytes, prefix: str = "") -> str:
+    def address(self, payload: bytes) -> str:
         """What identifies a step beside its name."""
-        return f"{prefix}{self.text}" if self.is_undo else f"{prefix}{content_hash(payload)}-{self.text}"
+        return self.text if self.is_undo else f"{content_hash(payload)}-{self.text}"
 
     def key(self, key: str) -> str:
         """An idempotency key, as it is in this scope."""

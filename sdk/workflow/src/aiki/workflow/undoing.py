@@ -27,20 +27,22 @@ class Call(NamedTuple):
 
 
 class Undoings:
-    """Of one run's code."""
+    """Of one run's code; `prefix` tells that of a hook from the rest."""
 
-    def __init__(self, attempt: int, marks: Iterable[bytes]) -> None:
+    def __init__(self, attempt: int, marks: Iterable[bytes], prefix: str = "") -> None:
         self.before: dict[str, bool] = {}
         """Ids of steps that earlier attempts have undone, or begun to, and whether each had completed."""
         for mark in marks:
             self.before.update(msgspec.json.decode(mark, type=Mark).steps)
         self._attempt = attempt
+        self._prefix = prefix
         self._calls: dict[str, int] = {}
         self._added = 0
 
     def identify(self, name: str, content: str, *, shared: bool) -> Call:
         """The next call of that step with that content. `shared`: all calls with it are one."""
         outer = SCOPE.get()
+        content = self._prefix + content
         address = f"{name}/{content}" if outer is None else f"{outer.text}/{name}/{content}"
         number = 0 if shared else self._calls.get(address, 0)
         self._calls[address] = number + 1
@@ -49,4 +51,4 @@ class Undoings:
     def unique(self) -> str:
         """An id that no other compensation has, in any attempt."""
         self._added += 1
-        return f"+{self._attempt}/{self._added}"
+        return f"+{self._prefix}{self._attempt}/{self._added}"
