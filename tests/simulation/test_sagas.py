@@ -202,13 +202,15 @@ async def trial(clock: VirtualClock, seed: int, *, faults: Faults, kills: int, c
             if len(fleet.processes) > 1:
                 await fleet.replace(chance.choice(fleet.processes), chance.uniform(0.05, 2))
 
-    async with asyncio.TaskGroup() as group:
-        group.create_task(reaper())
-        for number in range(6):
-            group.create_task(book(number))
-    assert not fleet.repeated, fleet.repeated
-    for process in fleet.processes:
-        process.kill()
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(reaper())
+            for number in range(6):
+                group.create_task(book(number))
+        assert not fleet.repeated, fleet.repeated
+    finally:
+        for process in fleet.processes:
+            process.kill()
     return undone
 
 
