@@ -1,6 +1,7 @@
 """Sagas, on the engine in virtual time: what is undone, when, in which order, and what another attempt does."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -8,7 +9,7 @@ import msgspec
 import pytest
 
 from aiki.client import RunHandle
-from aiki.sdk import Context, DefinitionError, Retry, SagaFailed, TaskFailed, WorkflowCancelled, WorkflowFailed, task, workflow
+from aiki.sdk import Context, DefinitionError, HookInfo, Retry, SagaFailed, TaskFailed, WorkflowCancelled, WorkflowFailed, task, workflow
 from aiki.testing import TestEnvironment
 
 
@@ -250,6 +251,50 @@ async def test_a_cancelled_run_compensates(world: World, after: float, inside: s
 
     await cancelled(world, code, after=after)
     assert world.log == ["a", "b", "-b", "-a"]
+
+
+@pytest.mark.parametrize("limit", [5, 25])
+async def test_a_time_out_in_the_code_compensates(world: World, limit: float) -> None:
+    """Be it over in the block, or while that is compensated for another reason."""
+
+    async def code(ctx: Context) -> None:
+        async with asyncio.timeout(limit), ctx.saga() as saga:
+            await saga.run(world.charge, "a", undo=lambda receipt: world.slow.run(ctx, "-a"))
+            await ctx.sleep(20)
+            raise ValueError("too late")
+
+    assert (await play(world, code)).type == "TimeoutError"
+    assert world.log == ["a", "-a"]
+
+
+async def test_a_block_that_is_left_open_does_not_hold_the_run(world: World) -> None:
+    async def code(ctx: Context) -> None:
+        await ctx.saga().__aenter__()
+        raise ValueError("left open")
+
+    assert (await play(world, code)).message == "left open"
+
+
+async def test_a_saga_in_a_hook_is_not_one_of_the_code(world: World) -> None:
+    @workflow(name="w", retry=Retry.fixed(max_attempts=2, delay=1))
+    async def flow(ctx: Context) -> None:
+        async with ctx.saga() as saga:
+            await saga.run(world.charge, "a", undo=world.refund)
+        if ctx.attempt == 1:
+            raise ValueError("again")
+
+    @flow.on_start
+    async def begins(ctx: Context, info: HookInfo) -> None:
+        with contextlib.suppress(TaskFailed):
+            async with ctx.saga() as saga:
+                await saga.run(world.charge, "a", undo=world.refund)
+                await world.charge.run(ctx, "b")
+
+    async with TestEnvironment.in_memory() as env:
+        world.broken = {"b": 1}
+        await env.worker(flow, *world.tasks)
+        await env.run(flow)
+    assert world.log == ["a", "-a#1", "a"]
 
 
 async def test_code_that_fails_beside_a_saga_undoes_it(world: World) -> None:

@@ -204,7 +204,8 @@ class Context:
 
     async def end_sagas(self) -> None:
         """The code has failed: sagas whose blocks still go on, in other asyncio tasks, are cancelled, and so undone."""
-        tasks = [saga.task for saga in self.sagas if saga.task is not None]
+        here = asyncio.current_task()
+        tasks = [saga.task for saga in self.sagas if saga.task is not None and saga.task is not here]
         if tasks:
             for task in tasks:
                 task.cancel()
