@@ -119,6 +119,7 @@ class RunMachine:
         self._applied = {entry.id for entry in history if isinstance(entry, Retried) or not isinstance(entry, _UNNAMED)}
         self._deferred: list[tuple[int, Entry]] = []
         """Recorded during a pause, for the code to see afterwards."""
+        self._earlier: list[RecordedStep] = []
         self._cancellations = 0
         self._publications = Publications(self._record)
         self.updates = Updates(self.loop)
@@ -151,7 +152,7 @@ class RunMachine:
             self.loop.drain()
             for index, entry in entries:
                 self._replay(index, entry)
-            self._history = ()
+            self._history, self._earlier = (), []
             self.replaying = False
             if self.state.paused is not None:
                 return
@@ -331,6 +332,10 @@ class RunMachine:
         """Whether the message of that id was applied."""
         return id in self._applied
 
+    def earlier(self, name: str) -> list[bytes]:
+        """The inputs of the completed local steps of that name that earlier attempts of the workflow had recorded when they ended."""
+        return [step.input for step in self._earlier if step.name == name]
+
     def mark(self, id: str) -> None:
         """The code comes by here."""
         if not self._evicted:
@@ -372,6 +377,7 @@ class RunMachine:
                 self._marks.end_attempt()
                 began = self._limits.began = entry.at
                 entries = [(i, e) for i, e in entries if _outlives_attempt(e)]
+                self._earlier = [step for _, step in entries if isinstance(step, RecordedStep) and step.kind == "local"]
                 optional_before = index
             else:
                 entries.append((index, entry))

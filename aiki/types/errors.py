@@ -32,6 +32,7 @@
     ├── ChildFailed                raised inside a workflow: a sub-workflow ended without a result
     │   ├── ChildCancelled         ... because it was cancelled
     │   └── ChildTimedOut          ... because it took too long
+    ├── SagaFailed                 raised inside a workflow: a saga failed, and not all of it could be undone
     ├── ActorError                 an actor did not do what it was asked to
     │   ├── ActorFailed            its handler raised; its state is as it was
     │   ├── ActorHeld              it is held, since a handler failed: it takes no messages until it is resumed
@@ -96,6 +97,7 @@ __all__ = [
     "RunEnded",
     "RunError",
     "RunNotFound",
+    "SagaFailed",
     "ScheduleConflict",
     "ScheduleNotFound",
     "ServerTooOld",
@@ -337,6 +339,15 @@ class ChildTimedOut(ChildFailed):
     """The sub-workflow took longer than its timeout."""
 
     code = "child_timed_out"
+
+
+class SagaFailed(AikiError):
+    """Raised inside a workflow when a saga failed and not all of it could be undone; what it failed with is its `__cause__`.
+
+    Fields: `error` (an `ErrorInfo` of that, or None), `failures` (of those that could not be undone: name of the step, `ErrorInfo`).
+    """
+
+    code = "saga_failed"
 
 
 class ActorError(AikiError):

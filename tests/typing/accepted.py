@@ -123,6 +123,28 @@ async def order(ctx: Context, order: Order) -> Receipt:
     return receipt
 
 
+@task(name="refund")
+async def refund(receipt: Receipt) -> None: ...
+
+
+@task(name="void")
+def void(payment: Payment) -> None: ...
+
+
+@workflow(name="restock")
+async def restock(ctx: Context, order: Order) -> None: ...
+
+
+async def sagas(ctx: Context, order: Order, payment: Payment) -> None:
+    async with ctx.saga() as saga:
+        assert_type(await saga.run(charge, payment, undo=refund), Receipt)
+        assert_type(await saga.run(charge, payment, undo=void, undo_on_failure=True), Receipt)
+        assert_type(await saga.run(charge, payment, undo=lambda receipt: refund.run(ctx, receipt), idempotency_key="k"), Receipt)
+        assert_type(await saga.run(invoice, order, undo=restock, timeout=timedelta(hours=1)), int)
+        saga.add(lambda: forget.run(ctx, "1"))
+        await saga.compensate()
+
+
 @actor(name="cart", ttl=timedelta(days=1), on_error="hold")
 class Cart(Actor):
     items: list[str] = []

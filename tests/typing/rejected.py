@@ -89,6 +89,15 @@ async def inside(ctx: Context) -> None:
     text: str = await ctx.step("pick", lambda: 1)  # E: int
 
 
+async def sagas(ctx: Context) -> None:
+    async with ctx.saga() as saga:
+        await saga.run(charge, Payment("1"), undo=ship)  # E: run
+        await saga.run(charge, Order("1"), undo=charge)  # E: run
+        saga.add(charge)  # E: add
+        saga.run(charge, Payment("1"))  # E: run
+        text: str = await saga.run(charge, Payment("1"), undo=charge)  # E: Receipt
+
+
 paid = event("paid", Payment)
 
 

@@ -10,8 +10,13 @@ SURFACE = {
     "aiki.sdk": """Actor ActorContext ActorDeadlock ActorError ActorFailed ActorHeld ActorNotFound ActorRef ActorStopped ActorTimeout
         ActorView AikiError BackfillTooLarge ChildCancelled ChildFailed ChildHandle ChildTimedOut Client Context
         DefinitionError ErrorInfo Event EventTimeout HookInfo IdempotencyConflict InvalidName InvalidSchedule
+<<<<<<< HEAD
         NonDeterminismError NotRetryable PayloadError PayloadTooLarge Progress QueryFailed QueueView ResultTimeout Retry RetryAfter RunEnded
         RunHandle RunId RunNotFound RunStatus RunView Schedule ScheduleConflict ScheduleHandle ScheduleId ScheduleNotFound
+=======
+        NonDeterminismError PayloadError PayloadTooLarge Progress QueryFailed QueueView ResultTimeout Retry RetryAfter RunEnded
+        RunHandle RunId RunNotFound RunStatus RunView Saga SagaFailed Schedule ScheduleConflict ScheduleHandle ScheduleId ScheduleNotFound
+>>>>>>> saga
         ScheduleView Task TaskCancelled TaskContext TaskFailed TaskId TaskTimedOut Trigger UnknownEvent UnknownHandler
         UnknownWorkflow UpdateFailed Variables Webhook WebhookExpired WebhookInvalid Worker WorkerId WorkerLost Workflow
         WorkflowCancelled WorkflowFailed WorkflowStuck WorkflowTimedOut actor event handler task workflow""",
@@ -19,7 +24,7 @@ SURFACE = {
     "aiki.task": "Retry RetryAfter Task TaskContext task",
     "aiki.client": """AttemptView ChildView Client Done Event FiringView MessageView OnConflict Progress QueueView Report RunHandle
         RunHistory RunStatus RunView ScheduleHandle ScheduleView StepView WaitView event""",
-    "aiki.workflow": """ChildHandle Context HookInfo Replayed Variables Webhook Workflow replay workflow""",
+    "aiki.workflow": """ChildHandle Context HookInfo Replayed Saga Variables Webhook Workflow replay workflow""",
     "aiki.worker": "Registry Worker",
     "aiki.testing": "Call Injection Moment NothingWillHappen PlannedCrash Replayed RunHistory Stub TestEnvironment replay",
     "aiki.services.timer": "TimerService",

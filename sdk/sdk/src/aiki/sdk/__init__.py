@@ -30,6 +30,7 @@ from aiki.types.errors import (
     ResultTimeout,
     RunEnded,
     RunNotFound,
+    SagaFailed,
     ScheduleConflict,
     ScheduleNotFound,
     TaskCancelled,
@@ -51,7 +52,7 @@ from aiki.types.failure import ErrorInfo
 from aiki.types.identifiers import RunId, ScheduleId, TaskId, WorkerId
 from aiki.types.trigger import Trigger
 from aiki.worker import Worker
-from aiki.workflow import ChildHandle, Context, HookInfo, Variables, Webhook, Workflow, workflow
+from aiki.workflow import ChildHandle, Context, HookInfo, Saga, Variables, Webhook, Workflow, workflow
 
 __all__ = [
     "Actor",
@@ -97,6 +98,8 @@ __all__ = [
     "RunNotFound",
     "RunStatus",
     "RunView",
+    "Saga",
+    "SagaFailed",
     "Schedule",
     "ScheduleConflict",
     "ScheduleHandle",

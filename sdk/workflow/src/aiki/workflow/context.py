@@ -2,13 +2,14 @@
 
 import asyncio
 import contextlib
+import copy
 import inspect
 import logging
 import random
 import uuid
 from collections.abc import Awaitable, Callable, Collection
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar, overload
+from typing import Any, Self, TypeVar, overload
 
 import msgspec
 
@@ -30,6 +31,11 @@ from aiki.types.retry import Retry
 from aiki.webhooks import Ticket
 from aiki.workflow.child import ChildHandle
 from aiki.workflow.logger import RunLogger
+from aiki.workflow.saga import Saga
+from aiki.workflow.scope import SCOPE, Scope
+from aiki.workflow.shelter import sheltered
+from aiki.workflow.undo import MARK
+from aiki.workflow.undoing import Undoings
 from aiki.workflow.webhook import Webhook
 
 __all__ = ["Context"]
@@ -54,6 +60,11 @@ class Context:
         self._events = events
         self._rng: random.Random | None = None
         self._webhooks: dict[str, int] = {}
+        self._scope: Scope | None = None
+        self.undoing = Undoings(machine.state.attempt, machine.earlier(MARK), prefix)
+        """What sagas of this run have undone; for them."""
+        self.sagas: list[Saga] = []
+        """Those whose blocks go on."""
         self.logger: logging.LoggerAdapter[logging.Logger] = RunLogger(machine)
         """Logs with the run's id, and is silent while replaying."""
 
@@ -187,6 +198,27 @@ class Context:
         """`async with ctx.shielded():` the cancellation of the run interrupts this task only after the block."""
         return Shield()
 
+    def saga(self) -> Saga:
+        """`async with ctx.saga() as saga: await saga.run(charge, payment, undo=refund)`: what was done is undone when the block fails."""
+        return Saga(self)
+
+    async def end_sagas(self) -> None:
+        """The code has failed: sagas whose blocks still go on, in other asyncio tasks, are cancelled, and so undone."""
+        here = asyncio.current_task()
+        tasks = [saga.task for saga in self.sagas if saga.task is not None and saga.task is not here]
+        if tasks:
+            for task in tasks:
+                task.cancel()
+            await sheltered(_all_over(tasks), "sagas")
+
+    def within(self, scope: Scope | None) -> Self:
+        """This context, with another identity for what is issued through it."""
+        if scope is None:
+            return self
+        narrowed = copy.copy(self)
+        narrowed._scope = scope
+        return narrowed
+
     async def send(self, run_id: str, event: Event[Payload], payload: Payload) -> None:
         """Send an event to another run, durably and once. Raises `TaskFailed` when there is no such run, or it has ended."""
         data = event.encode(payload)
@@ -224,8 +256,12 @@ class Context:
         self, child: ChildRun, payload: bytes, output: Schema[Value], idempotency_key: str | None
     ) -> "tuple[ChildHandle[Value], asyncio.Future[Outcome]]":
         """Start a sub-workflow; for `Workflow.start` and the like."""
+        scope = self._scope or SCOPE.get()
+        if scope is not None and idempotency_key is not None:
+            idempotency_key = scope.key(check_key(idempotency_key))
+            child = msgspec.structs.replace(child, key=idempotency_key)
         key = None if idempotency_key is None else f"child/{child.version}/{check_key(idempotency_key)}"
-        content = "c" + content_hash(payload)
+        content = "c" + (content_hash(payload) if scope is None else scope.address(payload))
         known, future = self._machine.issue_child(child, payload, content, key)
         return ChildHandle(self, known, future, output), future
 
@@ -305,13 +341,21 @@ class Context:
             raise DefinitionError(f"{name!r}: retry must be a Retry, for example Retry.fixed(…), not {retry!r}", where="retry")
         if key is not None:
             check_key(key)
+        scope = self._scope or SCOPE.get()
+        if scope is not None and key is not None:
+            key = scope.key(key)
         machine = self._machine
         options = StepOptions(queue, retry, timeout, key, limits)
-        content = self._prefix + content_hash(payload) if key is None else ""
+        address = content_hash(payload) if scope is None else scope.address(payload)
+        content = self._prefix + address if key is None else ""
         outcome = await machine.issue("task" if body is None else "local", name, payload, content, options, body)
         if outcome.error is None:
             return outcome.value
         raise _task_error(name, outcome)
+
+
+async def _all_over(tasks: list[asyncio.Task[Any]]) -> None:
+    await asyncio.wait(tasks)
 
 
 def _event_timeout(events: tuple[Event[Any], ...], limit: float | None) -> EventTimeout:

@@ -330,7 +330,12 @@ class Workflow(Generic[Input, Output]):
         else:
             coroutine = self.function(context)
         attach(variables, coroutine)
-        return self._signature.result.encode(await coroutine, self._result)
+        try:
+            result = await coroutine
+        except (Exception, asyncio.CancelledError):
+            await context.end_sagas()
+            raise
+        return self._signature.result.encode(result, self._result)
 
     async def _with_hooks(self, machine: RunMachine, context: Context, variables: Variables) -> bytes:
         hooks = self._hooks
