@@ -6,6 +6,7 @@ from typing import Any, Final, Literal
 from aiki.graph.evaluation import Absent, Scope, Unfit, evaluate
 from aiki.graph.expression import shown
 from aiki.graph.node import Node
+from aiki.graph.term import Term, nodes_of
 from aiki.types.errors import PayloadError
 
 __all__ = ["SKIP", "WAIT", "Decision", "decide", "value_of"]
@@ -19,13 +20,13 @@ Decision = Literal["wait", "skip"] | tuple[Any, ...]
 
 def decide(node: Node, input: Any, outputs: Mapping[str, Any], skipped: Collection[str]) -> Decision:
     """By what the graph was given, and what its nodes have come to. Raises `PayloadError` when an expression has no value."""
-    completed = sum(each in outputs for each in node.depends)
-    settled = completed + sum(each in skipped for each in node.depends)
-    if settled < len(node.depends) and (node.join == "all" or not completed):
+    open = [each for each in node.depends if each not in outputs and each not in skipped]
+    first = any(each in outputs for each in node.races)
+    if any(not first or each not in node.races for each in open):
         return WAIT
-    if node.join == "any" and not completed or node.join == "all" and any(each in skipped for each in node.after):
+    if (node.races and not first) or (not node.races and any(each in skipped for each in node.after)):
         return SKIP
-    scope = Scope(input, outputs, lenient=node.join == "any")
+    scope = Scope(input, outputs, lenient=node.races)
     try:
         if node.when is not None and not _condition(node, scope):
             return SKIP
@@ -36,7 +37,7 @@ def decide(node: Node, input: Any, outputs: Mapping[str, Any], skipped: Collecti
             raise Unfit(f"{shown(node.each)} is no list")
         return tuple(evaluate(node.input, scope._replace(item=item)) for item in items)
     except Absent as absent:
-        if absent.skipped:
+        if absent.node is not None:
             return SKIP
         raise _error(f"node {node.name!r}", absent) from absent
     except Unfit as unfit:
@@ -51,10 +52,10 @@ def _condition(node: Node, scope: Scope) -> bool:
     return value
 
 
-def value_of(term: Any, input: Any, outputs: Mapping[str, Any]) -> Any:
+def value_of(term: Term, input: Any, outputs: Mapping[str, Any]) -> Any:
     """The graph's output, in which what was skipped is null. Raises `PayloadError`."""
     try:
-        return evaluate(term, Scope(input, outputs, lenient=True))
+        return evaluate(term, Scope(input, outputs, lenient=nodes_of(term)))
     except (Absent, Unfit) as error:
         raise _error("the graph's output", error) from error
 

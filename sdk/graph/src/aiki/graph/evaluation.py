@@ -1,7 +1,7 @@
 """The value of a term, from plain JSON values. Pure, and the same at each replay."""
 
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
 from aiki.graph.expression import shown
@@ -11,11 +11,11 @@ __all__ = ["Absent", "Scope", "Unfit", "evaluate"]
 
 
 class Absent(Exception):
-    """There is no such value. `skipped`: since its node has no output; else since it has no such field or item."""
+    """There is no such value. `node`: the one that has no output; None when it is a field or item that is not there."""
 
-    def __init__(self, reason: str, *, skipped: bool) -> None:
+    def __init__(self, reason: str, *, node: str | None = None) -> None:
         super().__init__(reason)
-        self.skipped = skipped
+        self.node = node
 
 
 class Unfit(Exception):
@@ -23,12 +23,12 @@ class Unfit(Exception):
 
 
 class Scope(NamedTuple):
-    """What there is. `lenient`: a reference to a node without output is null (a node that joins any)."""
+    """What there is. `lenient`: the nodes whose outputs are null when they are not there."""
 
     input: Any
     outputs: Mapping[str, Any]
     item: Any = None
-    lenient: bool = False
+    lenient: Collection[str] = ()
 
 
 _ORDER: dict[str, Callable[[Any, Any], bool]] = {"lt": operator.lt, "le": operator.le, "gt": operator.gt, "ge": operator.ge}
@@ -47,7 +47,7 @@ def evaluate(term: Term, scope: Scope) -> Any:
     try:
         return _reference(term, scope)
     except Absent as absent:
-        if absent.skipped and scope.lenient:
+        if absent.node is not None and absent.node in scope.lenient:
             return None
         raise
 
@@ -58,7 +58,7 @@ def _reference(term: Term, scope: Scope) -> Any:
         return _member(_reference(term.of, scope), term)
     if isinstance(term, Output):
         if term.node not in scope.outputs:
-            raise Absent(f"node {term.node!r} has no output", skipped=True)
+            raise Absent(f"node {term.node!r} has no output", node=term.node)
         return scope.outputs[term.node]
     if isinstance(term, Input):
         return scope.input
@@ -73,7 +73,7 @@ def _member(value: Any, term: Get) -> Any:
         return value[key]
     if isinstance(key, int) and isinstance(value, list) and -len(value) <= key < len(value):
         return value[key]
-    raise Absent(f"there is no {shown(term)}", skipped=False)
+    raise Absent(f"there is no {shown(term)}")
 
 
 def _operation(term: Operation, scope: Scope) -> Any:
@@ -97,7 +97,7 @@ def _operation(term: Operation, scope: Scope) -> Any:
         if not isinstance(right, list):
             raise Unfit(f"{shown(terms[1])} is no list")
         return any(_same(left, each) for each in right)
-    if not (_is_number(left) and _is_number(right) or isinstance(left, str) and isinstance(right, str)):
+    if not ((_is_number(left) and _is_number(right)) or (isinstance(left, str) and isinstance(right, str))):
         raise Unfit(f"{shown(term)} compares {left!r} with {right!r}: only numbers, and only texts, have an order")
     return _ORDER[name](left, right)
 

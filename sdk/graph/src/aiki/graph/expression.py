@@ -16,8 +16,8 @@ __all__ = ["Expression", "inputs", "item", "ref", "shown", "term_of"]
 class Expression:
     """A value that will be known when the graph runs.
 
-    `e.field`, `e["field"]` and `e[0]` reach into it, by the names that its JSON has. `==`, `!=`, `<`, `<=`, `>`, `>=`, `is_in`, `&`, `|` and
-    `~` make conditions; `and`, `or`, `not` and `in` cannot, and raise `DefinitionError`.
+    `e.field`, `e["field"]` and `e[0]` reach into it, by the names that its JSON has. `==`, `!=`, `<`, `<=`, `>`, `>=`, `is_in`, `&`, `|`
+    and `~` make conditions; `and`, `or`, `not` and `in` cannot, and raise `DefinitionError`.
     """
 
     __slots__ = ("_term",)
@@ -97,6 +97,7 @@ class Expression:
         raise DefinitionError("`in` works on values that are known: write `value.is_in(…)`", where="expression")
 
     def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Refused."""
         raise DefinitionError(f"{shown(self._term)} is a field and cannot be called", where="expression")
 
 
@@ -132,7 +133,7 @@ def term_of(value: Any) -> Term:
         return Object(fields)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return Object({field.name: term_of(getattr(value, field.name)) for field in dataclasses.fields(value)})
-    if value is None or isinstance(value, bool | int | float | str) and type(value).__module__ == "builtins":
+    if value is None or type(value) in (bool, int, float, str):
         return Constant(value)
     return Constant(msgspec.json.decode(schema_for(type(value), "expression").encode(value, "expression")))
 

@@ -66,7 +66,7 @@ class Graph(Workflow[Input, Output]):
     def _racing(self) -> frozenset[str]:
         found: set[str] = set()
         for node in self.nodes:
-            if node.join == "any" and len(node.depends) > 1 or not found.isdisjoint(node.depends):
+            if len(node.races) > 1 or not found.isdisjoint(node.depends):
                 found.add(node.name)
         return frozenset(found)
 
@@ -170,10 +170,10 @@ def graph(
 ) -> Any:
     """A workflow made of nodes: tasks and sub-workflows with what they wait for, on which conditions, with which inputs.
 
-    `input` and `returns` are the payload types of the run; any JSON without them. `output`, made of expressions, is the run's result, in which
-    what was skipped is null; by default an object with the outputs of the nodes that nobody depends on, without those that were skipped.
-    The other options are those of `@workflow`. Raises `InvalidGraph`, which names the node and the reason: an unknown or double name, a
-    circle, a field that is not there, a type that does not fit.
+    `input` and `returns` are the payload types of the run; any JSON without them. `output`, made of expressions, is the run's result, in
+    which what was skipped is null; by default an object with the outputs of the nodes that nobody depends on, without those that were
+    skipped. The other options are those of `@workflow`. Raises `InvalidGraph`, which names the node and the reason: an unknown or double
+    name, a circle, a field that is not there, a type that does not fit.
     """
     return Graph(
         name=name,

@@ -23,7 +23,7 @@ _OF_TASKS = frozenset({"start_timeout", "heartbeat", "local"})
 
 
 class Node(NamedTuple):
-    """Made by `node(…)`. `depends` are those that it waits for: named by `after` or referred to."""
+    """Made by `node(…)`. `depends` are those that it waits for: named by `after` or referred to. `races`: those of which one is enough."""
 
     name: str
     runs: Task[Any, Any, ..., Any] | Workflow[Any, Any]
@@ -36,6 +36,7 @@ class Node(NamedTuple):
     concurrency: int
     options: Mapping[str, Any]
     depends: tuple[str, ...]
+    races: tuple[str, ...] = ()
 
 
 def node(
@@ -59,10 +60,11 @@ def node(
 ) -> Node:
     """A node of a graph: a task, or a workflow that becomes a sub-workflow.
 
-    `input` is made of expressions and plain values; with `each` it defaults to the item. The node waits for those named by `after` and for
-    those that it refers to: with `join="all"` for all of them, with `"any"` for the first that completes, and `cancel_rest` then cancels what
-    nobody else needs. `when`: it is skipped unless this is true. `each`: a step per item of that list, `concurrency` at a time; the output is
-    the list of their outputs. The other options are those of `task.run` and `workflow.run`. Raises `InvalidGraph`.
+    `input` is made of expressions and plain values; with `each` it defaults to the item. The node waits for those named by `after` and
+    those that it refers to. With `join="any"` the first that completes of those named by `after` is enough (of those referred to, when none
+    is named): the outputs of the others are null then, and `cancel_rest` cancels what nobody else needs. `when`: it is skipped unless this
+    is true. `each`: a step per item of that list, `concurrency` at a time; the output is the list of their outputs. The other options are
+    those of `task.run` and `workflow.run`. Raises `InvalidGraph`.
     """
     check_name(name, "node")
     if not isinstance(runs, Task | Workflow):
@@ -97,6 +99,7 @@ def node(
         raise _invalid(name, error.message) from error
     named = (after,) if isinstance(after, str) else tuple(after)
     referred = [each for term in terms.values() if term is not None for each in nodes_of(term)]
+    depends = tuple(dict.fromkeys([*named, *referred]))
     return Node(
         name=name,
         runs=runs,
@@ -108,7 +111,8 @@ def node(
         cancel_rest=cancel_rest,
         concurrency=concurrency,
         options=options,
-        depends=tuple(dict.fromkeys([*named, *referred])),
+        depends=depends,
+        races=() if join == "all" else tuple(dict.fromkeys(named)) or depends,
     )
 
 

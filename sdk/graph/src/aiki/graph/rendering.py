@@ -61,7 +61,8 @@ def _runs(node: Node) -> str:
 def _after(node: Node) -> str:
     if not node.depends:
         return ""
-    return f"after {(' or ' if node.join == 'any' else ', ').join(node.depends)}"
+    others = [each for each in node.depends if each not in node.races]
+    return f"after {', '.join([' or '.join(node.races), *others] if node.races else others)}"
 
 
 def _details(node: Node) -> list[str]:
@@ -88,8 +89,7 @@ def _mermaid(graph: "Graph[Any, Any]", progress: Mapping[str, NodeProgress]) -> 
         left, right = ("[[", "]]") if isinstance(node.runs, Workflow) else ("[", "]")
         lines.append(f'  {ids[node.name]}{left}"{label}"{right}')
     for node in graph.nodes:
-        arrow = "-.->" if node.join == "any" else "-->"
-        lines += [f"  {ids[each]} {arrow} {ids[node.name]}" for each in node.depends]
+        lines += [f"  {ids[each]} {'-.->' if each in node.races else '-->'} {ids[node.name]}" for each in node.depends]
     for state_name, colour in _COLOURS.items():
         if members := [ids[each.name] for each in progress.values() if each.state == state_name]:
             lines += [f"  classDef {state_name} fill:{colour}", f"  class {','.join(members)} {state_name}"]

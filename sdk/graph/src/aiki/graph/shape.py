@@ -1,7 +1,7 @@
 """What is known of a value before there is one: a JSON Schema. Does what one node gives fit what the next one takes?
 
-The rule: a value fits a type when every field that the type needs is there and fits. Of a union it is enough that one alternative fits, since
-a condition may have narrowed it; what is of any type fits everything. Whatever is left the run checks, which has the value.
+The rule: a value fits a type when every field that the type needs is there and fits. Of a union it is enough that one alternative fits,
+since a condition may have narrowed it; what is of any type fits everything. Whatever is left the run checks, which has the value.
 """
 
 from collections.abc import Iterator, Mapping
