@@ -70,8 +70,12 @@ class _Reading:
         inputs = self._inputs(node)
         total = None if inputs is None else len(inputs)
         steps = self._steps_of(node, total)
+        ended = is_final(self._view.status.state)
         if not steps and total != 0:
-            state: NodeState = "skipped" if node.name in self._skipped else "unreached" if is_final(self._view.status.state) else "waiting"
+            state: NodeState = "skipped" if node.name in self._skipped else "waiting"
+            if ended and state == "waiting":
+                # A step that the end of the run took back has left no trace, yet it was issued if its node could begin.
+                state = "unreached" if total is None else "cancelled"
             return NodeProgress(name=node.name, state=state, done=0, total=total)
         done = [step for step in steps if step.state == "completed"]
         failed = [step for step in steps if step.state == "failed"]
@@ -82,7 +86,6 @@ class _Reading:
         if len(done) == total:
             self._outputs[node.name] = done[0].output if node.each is None else [step.output for step in done]
             return NodeProgress(name=node.name, state="done", done=len(done), total=total)
-        ended = is_final(self._view.status.state)
         return NodeProgress(name=node.name, state="cancelled" if ended else "running", done=len(done), total=total)
 
     def _inputs(self, node: Node) -> tuple[Any, ...] | None:
