@@ -56,7 +56,7 @@ def skipping(**last: Any) -> Graph[Any, Any]:
     )
 
 
-SKIPPING = {
+SKIPPING: dict[str, tuple[dict[str, Any], Any]] = {
     "after what was skipped": ({"input": 1, "after": ["left", "right"]}, None),
     "after what completed": ({"input": 1, "after": "left"}, 1),
     "after either": ({"input": [ref("left"), ref("right")], "after": ["left", "right"], "join": "any"}, ["l", None]),

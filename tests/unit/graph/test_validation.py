@@ -1,5 +1,6 @@
 """What is refused when a graph is defined, and what is not."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -88,7 +89,7 @@ async def child(ctx: Context, number: int) -> str:
 
 LOAD = node("load", load, input=inputs.id)
 
-REFUSED = {
+REFUSED: dict[str, tuple[list[Any], str | None, str]] = {
     "two nodes": ([LOAD, node("load", load, input="x")], "load", "two nodes of this name"),
     "no nodes": ([], None, "no nodes"),
     "no node": ([charge], None, "made by node"),
@@ -213,7 +214,7 @@ def test_what_passes() -> None:
 
 
 def test_expressions_refuse_what_python_would_get_wrong() -> None:
-    for wrong in (
+    wrongs: list[Callable[[], Any]] = [
         lambda: bool(inputs.a),
         lambda: 1 < inputs.a < 3,
         lambda: inputs.a and True,
@@ -222,7 +223,8 @@ def test_expressions_refuse_what_python_would_get_wrong() -> None:
         lambda: inputs.a(),
         lambda: inputs[1.5],  # type: ignore[index]
         lambda: ref(3),  # type: ignore[arg-type]
-    ):
+    ]
+    for wrong in wrongs:
         with pytest.raises(DefinitionError):
             wrong()
     with pytest.raises(AttributeError):
