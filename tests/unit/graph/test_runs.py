@@ -257,12 +257,49 @@ async def test_what_an_expression_lacks_ends_the_run() -> None:
                 await env.run(made, payload)
 
 
-async def test_a_graph_within_a_graph_and_edits_between_attempts_of_a_deployment() -> None:
+async def test_a_graph_within_a_graph() -> None:
     inner = graph(name="inner", input=list[int], nodes=[node("sum", echo, each=inputs)], output=ref("sum")[0], returns=int)
     outer = graph(name="outer", nodes=[node("inner", inner, input=[5]), node("out", echo, input=ref("inner"))])
     async with TestEnvironment.in_memory() as env:
         await env.worker(inner, outer, echo)
         assert await env.run(outer) == {"out": 5}
+
+
+async def test_nodes_are_added_and_reordered_under_a_run() -> None:
+    ran: list[Any] = []
+
+    @task(name="note", local=True)
+    async def note(value: Any) -> Any:
+        ran.append(value)
+        return value
+
+    nodes = [node("first", note, input="first"), node("wait", after, input=100), node("last", note, input="last", after=["wait", "first"])]
+    old = graph(name="edited", nodes=nodes, output=ref("last"))
+    new = graph(name="edited", nodes=[node("new", note, input="new"), *reversed(nodes)], output=[ref("last"), ref("new")])
+    async with TestEnvironment.in_memory() as env:
+        await env.worker(old, after, note)
+        handle = await old.enqueue(env.client)
+        await env.advance(timedelta(seconds=50))
+        await env.crash_worker()
+        await env.worker(new, after, note)
+        assert await new.handle(env.client, handle.id).wait_for_completion() == ["last", "new"]
+    assert ran == ["first", "new", "last"]
+
+
+async def test_a_long_chain_and_one_that_is_skipped() -> None:
+    count = 1200
+    chain = [node("n0", echo, input=0, when=inputs)]
+    chain += [node(f"n{number}", echo, input=number, after=f"n{number - 1}") for number in range(1, count)]
+    made = graph(name="chain", input=bool, nodes=chain)
+    async with TestEnvironment.in_memory() as env:
+        await env.worker(made, echo)
+        assert await env.run(made, False) == {}
+    wide = graph(name="wide", nodes=[node("many", echo, each=list(range(300)), concurrency=50)])
+    async with TestEnvironment.in_memory() as env:
+        await env.worker(wide, echo)
+        handle = await wide.enqueue(env.client)
+        assert await handle.wait_for_completion() == {"many": list(range(300))}
+        assert "many  done 300/300" in render_run(wide, await handle.describe())
 
 
 def test_the_definition_is_plain_data() -> None:

@@ -77,6 +77,11 @@ async def anything(value: Any) -> Any:
 async def nothing() -> None: ...
 
 
+@task(name="counts")
+async def counts() -> dict[str, int]:
+    return {}
+
+
 @task(name="tree")
 async def tree(root: Tree) -> Tree:
     return root
@@ -121,6 +126,7 @@ REFUSED: dict[str, tuple[list[Any], str | None, str]] = {
         "a",
         "at $.amount: expected integer, got string",
     ),
+    "a dict of another type": ([node("a", counts), node("b", charge, input=ref("a"))], "b", "at $.orderId: expected string, got integer"),
     "a missing field": ([node("a", charge, input={"orderId": inputs.id})], "a", "missing field 'amount'"),
     "Python's name of a field": ([node("a", charge, input={"order_id": inputs.id, "amount": 1})], "a", "missing field 'orderId'"),
     "another object": ([LOAD, node("a", charge, input=ref("load"))], "a", "missing field 'orderId'"),
@@ -163,6 +169,7 @@ def test_what_is_refused(case: str) -> None:
         ({"runs": double, "cancel_rest": True}, 'needs join="any"'),
         ({"runs": double, "concurrency": 0}, "concurrency"),
         ({"runs": double, "retry": 3}, "a Retry"),
+        ({"runs": double, "input": float("nan")}, "JSON has no nan"),
         ({"runs": double, "input": {1: 2}}, "keys of an object are text"),
         ({"runs": child, "heartbeat": 3}, "heartbeat: a sub-workflow has no such option"),
     ],

@@ -1,6 +1,7 @@
 """Expressions: what users write over a graph's input and the outputs of its nodes. Nothing is computed: they build terms."""
 
 import dataclasses
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any, NoReturn
 
@@ -133,6 +134,8 @@ def term_of(value: Any) -> Term:
         return Object(fields)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return Object({field.name: term_of(getattr(value, field.name)) for field in dataclasses.fields(value)})
+    if isinstance(value, float) and not math.isfinite(value):
+        raise DefinitionError(f"JSON has no {value}", where="expression")
     if value is None or type(value) in (bool, int, float, str):
         return Constant(value)
     return Constant(msgspec.json.decode(schema_for(type(value), "expression").encode(value, "expression")))

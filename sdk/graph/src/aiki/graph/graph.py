@@ -13,7 +13,7 @@ from aiki.graph.term import Term, nodes_of
 from aiki.graph.validation import check
 from aiki.journal import CLEANUP
 from aiki.types.duration import Duration
-from aiki.types.errors import DefinitionError, InvalidGraph
+from aiki.types.errors import DefinitionError, InvalidGraph, PayloadError
 from aiki.types.retry import Retry
 from aiki.workflow import Context, Workflow
 
@@ -49,7 +49,7 @@ class Graph(Workflow[Input, Output]):
         super().__init__(program, name=name, version=version, retry=retry, timeout=timeout, deadline=deadline, cleanup=cleanup)
         try:
             self.output: Term | None = None if output is None else term_of(output)
-        except DefinitionError as error:
+        except (DefinitionError, PayloadError) as error:
             raise InvalidGraph(f"graph {name!r}: output: {error.message}", graph=name, node=None, reason=error.message) from error
         self.nodes = check(name, list(nodes), self.input_schema, self.output, self.output_schema)
         """Each after those that it depends on."""

@@ -7,7 +7,7 @@ from aiki.graph.expression import Expression, item, term_of
 from aiki.graph.term import Constant, Term, nodes_of
 from aiki.task import Task
 from aiki.types.duration import Duration
-from aiki.types.errors import DefinitionError, InvalidGraph
+from aiki.types.errors import DefinitionError, InvalidGraph, PayloadError
 from aiki.types.names import check_name
 from aiki.types.retry import Retry
 from aiki.workflow import Workflow
@@ -95,7 +95,7 @@ def node(
             "when": None if when is None else term_of(when),
             "each": None if each is None else term_of(each),
         }
-    except DefinitionError as error:
+    except (DefinitionError, PayloadError) as error:
         raise _invalid(name, error.message) from error
     named = (after,) if isinstance(after, str) else tuple(after)
     referred = [each for term in terms.values() if term is not None for each in nodes_of(term)]

@@ -56,22 +56,20 @@ class Walk:
 
     def _begin(self, candidates: Iterable[Node]) -> None:
         """Begin or skip what can be; skipping may be what others wait for."""
-        settled: list[str] = []
-        for node in candidates:
-            if node.name in self._begun or node.name in self._skipped:
-                continue
-            decision = decide(node, self._input, self._outputs, self._skipped)
-            if decision == WAIT:
-                continue
-            if decision == SKIP:
-                self._skipped.add(node.name)
-                settled.append(node.name)
-                continue
-            self._begun.add(node.name)
-            self._running[asyncio.create_task(self._node(node, decision))] = node
-            settled += self._drop(node)
-        if settled:
-            self._begin(self._dependents(settled))
+        while candidates:
+            settled: list[str] = []
+            for node in candidates:
+                if node.name in self._begun or node.name in self._skipped:
+                    continue
+                decision = decide(node, self._input, self._outputs, self._skipped)
+                if decision == SKIP:
+                    self._skipped.add(node.name)
+                    settled.append(node.name)
+                elif decision != WAIT:
+                    self._begun.add(node.name)
+                    self._running[asyncio.create_task(self._node(node, decision))] = node
+                    settled += self._drop(node)
+            candidates = self._dependents(settled)
 
     def _drop(self, node: Node) -> list[str]:
         """Cancel what only `node` would have needed."""

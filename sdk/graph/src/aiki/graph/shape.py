@@ -236,8 +236,12 @@ def _fields(given: Shape, taken: Shape, path: str, seen: frozenset[tuple[int, in
     has, wants = given.schema.get("properties", {}), taken.schema.get("properties", {})
     rest, other = _rest(given), _rest(taken)
     for name in taken.schema.get("required", ()):
-        if name not in has and rest is None:
+        if name in has:
+            continue
+        if rest is None:
             return path, f"missing field {name!r}"
+        if (found := misfit(rest, taken.part(wants.get(name, True)), f"{path}.{name}", seen)) is not None:
+            return found
     for name, part in has.items():
         if name in wants:
             found = misfit(given.part(part), taken.part(wants[name]), f"{path}.{name}", seen)
