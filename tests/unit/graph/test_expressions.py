@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from aiki.graph import shape
 from aiki.graph.evaluation import Absent, Scope, Unfit, evaluate
 from aiki.graph.expression import Expression, inputs, item, ref, shown, term_of
+from aiki.graph.fit import misfit
 from aiki.graph.term import Term, nodes_of
 
 scalars = st.none() | st.booleans() | st.integers(-9, 9) | st.sampled_from([0.5, 1.0, 2.5]) | st.text("ab", max_size=2)
@@ -97,7 +98,7 @@ def test_evaluation_ends_in_a_value_or_says_why_not(term: Term, input: Any, outp
 @given(values, values)
 def test_a_value_fits_itself_and_a_type_that_it_can_be_read_as(one: Any, other: Any) -> None:
     mine = shape.of_value(one)
-    assert shape.misfit(mine, mine) is None
+    assert misfit(mine, mine) is None
     for annotation in (int, str, bool, list[int], dict[str, int], int | None, list[str | None], tuple[int, str], dict[str, list[Any]]):
         schema = msgspec.json.schema(annotation)
         try:
@@ -105,7 +106,7 @@ def test_a_value_fits_itself_and_a_type_that_it_can_be_read_as(one: Any, other: 
         except msgspec.ValidationError:
             continue
         # 1.0 is read as an int at run time; where it is written down it is refused.
-        assert "." in repr(one) or shape.misfit(mine, shape.Shape(schema, schema)) is None, (one, annotation)
+        assert "." in repr(one) or misfit(mine, shape.Shape(schema, schema)) is None, (one, annotation)
 
 
 def test_what_is_not_there() -> None:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aiki.graph import shape
+from aiki.graph.fit import misfit
 from aiki.graph.inference import Mistake, Shapes, infer
 from aiki.graph.node import Node
 from aiki.graph.shape import Shape
@@ -36,7 +37,7 @@ class _Check:
             given = Shape(
                 {"type": "object", "properties": {each.name: shapes.outputs[each.name] for each in order if each.name not in needed}}
             )
-        if (found := shape.misfit(given, shape.of_schema(returns))) is not None:
+        if (found := misfit(given, shape.of_schema(returns))) is not None:
             raise self._invalid(None, f"its output does not fit what it returns{_at(found[0])}: {found[1]}")
         return order
 
@@ -97,7 +98,7 @@ class _Check:
             if node.when is not None and not shape.kinds(self._infer(node.name, "when", node.when, shapes)) & {"boolean", "any"}:
                 raise self._invalid(node.name, "when: it is no condition, for it is neither true nor false")
             given = self._infer(node.name, "input", node.input, shapes._replace(item=item))
-            if (found := shape.misfit(given, shape.of_schema(node.runs.input_schema))) is not None:
+            if (found := misfit(given, shape.of_schema(node.runs.input_schema))) is not None:
                 raise self._invalid(node.name, f"its input does not fit {node.runs!r}{_at(found[0])}: {found[1]}")
             result = shape.of_schema(node.runs.output_schema)
             outputs[node.name] = result if node.each is None else Shape({"type": "array", "items": result})
