@@ -111,7 +111,7 @@ class Activation:
         self._batch: list[Envelope] = []
         self._held: list[Envelope] = []
         self._machine: RunMachine | None = None
-        self._stored = StoredRun(host.store, run_id, host.subject, host.retention, host.next_operation)
+        self._stored = StoredRun(host.store, run_id, host.subject, host.worker_id, host.retention, host.next_operation)
         self._sent: set[int] = set()
         self._inherited = False
         self._doubtful = redelivered
@@ -121,8 +121,8 @@ class Activation:
         self._driver: asyncio.Task[None] | None = None
         self._signal: asyncio.Future[None] | None = None
         self._failures = 0
-        self._replies: dict[str, str] = {}
-        """Who waits for the answer of an update, by its id."""
+        self._replies: dict[str, set[str]] = {}
+        """Who wait for the answer of an update, by its id."""
 
     @property
     def turn(self) -> asyncio.Task[None] | None:
@@ -288,7 +288,7 @@ class Activation:
                 machine.fail(failure, now)
             for envelope in self._batch:
                 if isinstance(envelope.message, Update) and envelope.message.reply:
-                    self._replies[envelope.message.id] = envelope.message.reply
+                    self._replies.setdefault(envelope.message.id, set()).add(envelope.message.reply)
                 machine.apply(envelope.message, now)
             machine.advance(now)
         finally:
@@ -341,7 +341,8 @@ class Activation:
     def _answer(self, machine: RunMachine) -> None:
         """Tell the senders of updates what these came to, now that it is committed."""
         for id in [id for id in self._replies if id in machine.updates.answers]:
-            self._host.answer(self._replies.pop(id), machine.updates.answers[id])
+            for reply in self._replies.pop(id):
+                self._host.answer(reply, machine.updates.answers[id])
 
     async def _wait(self, due: float | None) -> None:
         """Until something arrives, or the near timer is due, or a new run has been invisible for too long."""
@@ -509,7 +510,7 @@ class Activation:
                 ended = ended_of(state) if same else conflict(message)
                 await self._host.outbox.notify(message.notify, encode(ended), f"{self.run_id}/ended/{message.notify}")
             elif isinstance(message, Update) and message.reply:
-                self._replies[message.id] = message.reply
+                self._replies.setdefault(message.id, set()).add(message.reply)
         if self._replies:
             await self._answer_again(state)
         self._refuse_answers(state)
@@ -528,8 +529,9 @@ class Activation:
 
     def _refuse_answers(self, state: RunState) -> None:
         error = ErrorInfo.of(RunEnded(f"run {self.run_id} has ended ({state.status}): it handles no updates any more"))
-        for id, reply in self._replies.items():
-            self._host.answer(reply, Answer(id, b"", error))
+        for id, replies in self._replies.items():
+            for reply in replies:
+                self._host.answer(reply, Answer(id, b"", error))
         self._replies.clear()
 
     async def _failed(self, error: Exception) -> None:

@@ -30,6 +30,8 @@ class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
     serves: tuple[tuple[str, str], ...] = ()
     """(queue, task): a task may have a queue of its own."""
     actors: tuple[str, ...] = ()
+    events: tuple[tuple[str, str, tuple[str, ...]], ...] = ()
+    """(workflow, version, names): of the workflows that declare their events."""
 
 
 _decode = msgspec.json.Decoder(WorkerInfo).decode

@@ -20,10 +20,13 @@ SEAL_ABOVE = 32 * 1024
 class StoredRun:
     """What one activation knows of its run in the store. `retention`: seconds for which a run is kept after its end; None: for ever.
 
-    `host`: the subject that commits name, for whoever has a message for the run. `next_operation` names each commit.
+    `host`: the subject that commits name, for whoever has a message for the run; `worker`: who that is, for people. `next_operation` names
+    each commit.
     """
 
-    def __init__(self, store: RunStore, run_id: str, host: str, retention: float | None, next_operation: Callable[[], str]) -> None:
+    def __init__(
+        self, store: RunStore, run_id: str, host: str, worker: str, retention: float | None, next_operation: Callable[[], str]
+    ) -> None:
         self.run_id = run_id
         self.revision = 0
         """The newest revision that we know; 0 when the run has not been written."""
@@ -31,6 +34,7 @@ class StoredRun:
         """No other host can have written since: we have read or committed in this turn."""
         self._store = store
         self._host = host
+        self._worker = worker
         self._retention = retention
         self._next_operation = next_operation
         self._committed = 0
@@ -64,6 +68,7 @@ class StoredRun:
     async def commit(self, state: RunState) -> None:
         """Write the state over the revision that we know; `Conflict` when somebody else went ahead."""
         state.host = self._host
+        state.worker = self._worker
         state.held = None
         state.operation = operation = self._next_operation()
         value = encode_state(state)

@@ -8,7 +8,7 @@ delivered again.
 import asyncio
 import logging
 
-from aiki.actors import report, topology
+from aiki.actors import queues, report, topology
 from aiki.actors.beats import Beats
 from aiki.actors.definitions import TaskDefinition
 from aiki.actors.host import Host
@@ -46,6 +46,7 @@ class TaskWorker:
         durable = subjects.task_consumer(self._queue, self._definition.name)
         prefix = subjects.task_mail(self._queue, self._definition.name)
         await host.transport.ensure_consumer(topology.consumer(subjects.task_stream, durable, prefix))
+        await queues.obey(host.transport, subjects, self._queue, durable, host.now())
         await self._beats.open()
         await host.hear_of_withdrawals(self.withdraw)
         host.keepers.append(self._keep_alive)

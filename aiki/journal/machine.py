@@ -18,6 +18,7 @@ from typing import Any
 from aiki.journal.inbox import Inbox
 from aiki.journal.limits import CLEANUP, RunLimits
 from aiki.journal.loop import DeterministicLoop
+from aiki.journal.marks import Marks
 from aiki.journal.operation import Body, Operation, Outcome, StepId, StepOptions
 from aiki.journal.publications import Publications
 from aiki.journal.record import Record
@@ -28,6 +29,7 @@ from aiki.journal.state import (
     ChildRun,
     Entry,
     Ignored,
+    Marked,
     OutAlarm,
     OutDispatch,
     OutMail,
@@ -119,6 +121,7 @@ class RunMachine:
         self._cancellations = 0
         self._publications = Publications(self._record)
         self.updates = Updates(self.loop)
+        self._marks = Marks(self._record)
         self.queries: Mapping[str, QueryHandler] = {}
         """Given by the program: what answers a query, by name."""
         self._evicted = False
@@ -142,7 +145,7 @@ class RunMachine:
             return
         entries = self._prepare_history()
         self._main = self.loop.create_task(self._program(self), name="workflow")
-        self.replaying = bool(entries)
+        self.replaying = bool(entries) or self._was_here()
         try:
             self.loop.drain()
             for index, entry in entries:
@@ -325,6 +328,19 @@ class RunMachine:
         """Whether the message of that id was applied."""
         return id in self._applied
 
+    def mark(self, id: str) -> None:
+        """The code comes by here."""
+        if not self._evicted:
+            self._marks.add(id, self.loop.time())
+
+    def marked_before(self, id: str) -> bool:
+        """Whether an earlier attempt of the workflow came by there."""
+        return id in self._marks.before
+
+    def patched(self, id: str) -> bool:
+        """Whether the code that follows a change is to be run: not where the run came by before it."""
+        return self._marks.patched(id, self.loop.time(), replaying=self.replaying)
+
     def will_retry(self, error: BaseException) -> bool:
         """Whether the workflow begins again when its code raises this."""
         return self._next_delay(error) is not None
@@ -347,7 +363,10 @@ class RunMachine:
         entries: list[tuple[int, Entry]] = []
         optional_before = 0
         for index, entry in enumerate(self._history):
-            if isinstance(entry, Retried):
+            if isinstance(entry, Marked):
+                self._marks.here.add(entry.id)
+            elif isinstance(entry, Retried):
+                self._marks.end_attempt()
                 began = self._limits.began = entry.at
                 entries = [(i, e) for i, e in entries if _outlives_attempt(e)]
                 optional_before = index
@@ -360,6 +379,11 @@ class RunMachine:
             self._deferred, entries = entries[paused + 1 :], entries[: paused + 1]
         return entries
 
+    def _was_here(self) -> bool:
+        """Whether the present attempt has been committed since it began, though nothing has been recorded in it."""
+        state = self.state
+        return bool(state.operation) and (state.updated_at > self._limits.began or bool(state.pending or state.alarms))
+
     def _replay(self, index: int, entry: Entry) -> None:
         self.loop.advance(entry.at)
         self._steps.resolve_late(index)
@@ -368,7 +392,8 @@ class RunMachine:
         elif isinstance(entry, Received):
             self.inbox.deliver(entry)
         elif isinstance(entry, Updated):
-            self.updates.begin(entry)
+            if self._main is not None and not self._main.done():  # else it is the next attempt's
+                self.updates.begin(entry)
         elif isinstance(entry, Woken):
             self.loop.end_sleep()
         elif isinstance(entry, CancelAsked):
@@ -455,7 +480,8 @@ class RunMachine:
         if self.state.paused is None and self.state.cancelled is None:
             entry = Paused(now, message.id, message.reason)
             self._add(entry, now)
-            self.state.paused = entry
+            if not is_final(self.state.status):  # what was due before may have ended it
+                self.state.paused = entry
 
     def _unpause(self, message: Unpause, now: float) -> None:
         if self.state.paused is None:
@@ -593,7 +619,7 @@ class RunMachine:
         return max(now, self.state.updated_at, self.loop.time())
 
 
-_UNNAMED = RecordedStep | Tick | Retried
+_UNNAMED = RecordedStep | Tick | Retried | Marked
 
 
 def _outlives_attempt(entry: Entry) -> bool:

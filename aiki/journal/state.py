@@ -19,6 +19,7 @@ __all__ = [
     "ChildRun",
     "Entry",
     "Ignored",
+    "Marked",
     "OutAlarm",
     "OutChild",
     "OutClose",
@@ -153,7 +154,14 @@ class Ignored(msgspec.Struct, frozen=True, array_like=True, tag="ignored"):
     what: str
 
 
-Entry = Ignored | RecordedStep | Tick | Retried | Woken | Received | Updated | CancelAsked | StepsCancelled | Paused | Unpaused
+class Marked(msgspec.Struct, frozen=True, array_like=True, tag="mark"):
+    """The code came by here: at a change of it, or at the end of a hook that runs once."""
+
+    at: float
+    id: str
+
+
+Entry = Marked | Ignored | RecordedStep | Tick | Retried | Woken | Received | Updated | CancelAsked | StepsCancelled | Paused | Unpaused
 
 
 class Wait(msgspec.Struct, frozen=True, array_like=True):
@@ -331,6 +339,8 @@ class RunState(msgspec.Struct, array_like=True, kw_only=True, omit_defaults=True
     """How many the attempts before this one published."""
     watchers: list[str] = []
     """Mailboxes, besides `notify`, that must be told of its end."""
+    worker: str = ""
+    """The worker that wrote it last."""
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -369,7 +379,7 @@ def new_run(start: Start, now: float) -> RunState:
 def reopened(state: RunState) -> RunState:
     """A copy of the state of a run that has ended, as it was before: replayed over the whole journal, the code comes to its end again."""
     copy = decode_state(encode_state(state))
-    copy.status, copy.result, copy.error, copy.finished_at, copy.retry_at = "running", None, None, None, None
+    copy.status, copy.result, copy.error, copy.finished_at, copy.retry_at, copy.paused = "running", None, None, None, None, None
     return copy
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from aiki.transport.port import (
     Ack,
     Connector,
+    ConsumerInfo,
     ConsumerSpec,
     Consumption,
     Delivery,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Ack",
     "Connector",
+    "ConsumerInfo",
     "ConsumerSpec",
     "Consumption",
     "Delivery",

@@ -8,7 +8,7 @@ import msgspec
 from aiki.transport.exchange import ApiError, Exchange, api_error
 from aiki.types.errors import JetStreamDisabled, NoResponders, RequestTimeout, StreamMissing, TransportError
 
-__all__ = ["AccountAnswer", "Api", "ConsumerAnswer", "MessageAnswer", "Problem", "PurgeAnswer", "StreamAnswer"]
+__all__ = ["AccountAnswer", "Api", "ConsumerAnswer", "ConsumersAnswer", "MessageAnswer", "Problem", "PurgeAnswer", "StreamAnswer"]
 
 NO_STREAM = 10059
 NO_CONSUMER = 10014
@@ -54,6 +54,14 @@ class ConsumerAnswer(Problem):
     num_pending: int = 0
     num_ack_pending: int = 0
     num_waiting: int = 0
+    paused: bool = False
+
+
+class ConsumersAnswer(Problem):
+    """The answer to `CONSUMER.LIST`."""
+
+    total: int = 0
+    consumers: list[ConsumerAnswer] = []
 
 
 class StoredMessage(msgspec.Struct):

@@ -1,15 +1,19 @@
 """Streams and consumers as things to create, compare and look through, by JetStream's API."""
 
+import math
 from typing import Any, Literal
 
-from aiki.transport.api import NO_CONSUMER, NO_STREAM, Api, ConsumerAnswer, PurgeAnswer, StreamAnswer
-from aiki.transport.port import ConsumerSpec, StreamSpec
+from aiki.transport.api import NO_CONSUMER, NO_STREAM, Api, ConsumerAnswer, ConsumersAnswer, Problem, PurgeAnswer, StreamAnswer
+from aiki.transport.instant import format_instant, parse_instant
+from aiki.transport.port import ConsumerInfo, ConsumerSpec, StreamSpec
 from aiki.transport.topology import MAX_WAITING, consumer_config, differences, stream_config
 from aiki.types.errors import StreamMissing, TopologyMismatch
 
 __all__ = ["Catalogue"]
 
 NAME_IN_USE = 10058
+FURTHER_NOTICE = 7_258_118_400.0
+"""The year 2200, in which whoever was paused until further notice goes on."""
 
 
 class Catalogue:
@@ -67,6 +71,30 @@ class Catalogue:
         name = f"{spec.stream}/{spec.durable}"
         raise _mismatch("consumer", name, different, f"the server refuses it: {made.error.description}")
 
+    async def consumers(self, stream: str) -> list[ConsumerInfo]:
+        found: dict[str, ConsumerInfo] = {}
+        offset = 0
+        while True:
+            answer = await self._api.demand(f"CONSUMER.LIST.{stream}", {"offset": offset}, ConsumersAnswer, stream)
+            for each in answer.consumers:
+                durable = each.config.get("durable_name", "")
+                paused_until = _paused_until(each) if each.paused else None
+                info = ConsumerInfo(durable, each.config.get("filter_subject", ""), each.num_pending, each.num_ack_pending, paused_until)
+                found[durable] = info
+            offset += len(answer.consumers)
+            if not answer.consumers or offset >= answer.total:
+                return [found[durable] for durable in sorted(found) if durable]
+
+    async def pause_consumer(self, stream: str, durable: str, until: float | None) -> None:
+        subject = f"CONSUMER.PAUSE.{stream}.{durable}"
+        answer = await self._api.call(
+            subject, {} if until is None else {"pause_until": format_instant(min(until, FURTHER_NOTICE))}, Problem
+        )
+        if answer.error is not None:
+            if answer.error.err_code == NO_CONSUMER:
+                raise StreamMissing(f"the stream {stream} has no consumer {durable}", stream=stream, consumer=durable)
+            raise self._api.failure(answer.error, subject, stream)
+
     async def backlog(self, stream: str, durable: str) -> tuple[int, int]:
         subject = f"CONSUMER.INFO.{stream}.{durable}"
         answer = await self._api.call(subject, None, ConsumerAnswer)
@@ -95,6 +123,11 @@ class Catalogue:
 
     async def purge(self, stream: str, pattern: str) -> int:
         return (await self._api.demand(f"STREAM.PURGE.{stream}", {"filter": pattern}, PurgeAnswer, stream)).purged
+
+
+def _paused_until(consumer: ConsumerAnswer) -> float:
+    until = parse_instant(consumer.config["pause_until"])
+    return until if until < FURTHER_NOTICE else math.inf
 
 
 def _mismatch(kind: str, name: str, different: dict[str, tuple[Any, Any]], advice: str) -> TopologyMismatch:

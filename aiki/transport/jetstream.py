@@ -18,7 +18,19 @@ from aiki.transport.exchange import Exchange
 from aiki.transport.headers import format_headers, parse_headers
 from aiki.transport.instant import format_instant, parse_instant
 from aiki.transport.message import WireMessage
-from aiki.transport.port import Ack, ConsumerSpec, Consumption, Delivery, Headers, Message, ServerInfo, Stored, StreamSpec, Subscription
+from aiki.transport.port import (
+    Ack,
+    ConsumerInfo,
+    ConsumerSpec,
+    Consumption,
+    Delivery,
+    Headers,
+    Message,
+    ServerInfo,
+    Stored,
+    StreamSpec,
+    Subscription,
+)
 from aiki.transport.pull import JetStreamConsumption
 from aiki.transport.topology import stream_spec
 from aiki.types.errors import (
@@ -196,6 +208,14 @@ class JetStreamTransport:
         )
         self._consumptions[consumption] = None
         return consumption
+
+    async def consumers(self, stream: str) -> list[ConsumerInfo]:
+        self._check_open()
+        return await self._catalogue.consumers(stream)
+
+    async def pause_consumer(self, stream: str, durable: str, until: float | None) -> None:
+        self._check_open()
+        await self._catalogue.pause_consumer(stream, durable, until)
 
     async def backlog(self, stream: str, durable: str) -> tuple[int, int]:
         self._check_open()

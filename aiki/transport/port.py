@@ -16,6 +16,7 @@ import msgspec
 
 __all__ = [
     "Ack",
+    "ConsumerInfo",
     "ConsumerSpec",
     "Consumption",
     "Delivery",
@@ -88,6 +89,16 @@ class ConsumerSpec(msgspec.Struct, frozen=True, kw_only=True):
     ack_wait: float = 3.0
     max_deliver: int = -1
     max_ack_pending: int = -1
+
+
+class ConsumerInfo(NamedTuple):
+    """A consumer as it is now. `paused_until` is None when it is not paused."""
+
+    durable: str
+    filter: str
+    waiting: int
+    unsettled: int
+    paused_until: float | None = None
 
 
 class Message(Protocol):
@@ -262,6 +273,17 @@ class Transport(Protocol):
 
     async def server_time(self, stream: str) -> float:
         """The instant now by the clock of the stream's leader, read at some moment between the call and its answer."""
+
+    async def consumers(self, stream: str) -> "list[ConsumerInfo]":
+        """The durable consumers of a stream, by name."""
+
+    async def pause_consumer(self, stream: str, durable: str, until: float | None) -> None:
+        """Hand out nothing before instant `until` (infinity: until further notice); None, or one that is past: go on now.
+
+        What was handed out already can be settled meanwhile; what is not is delivered again afterwards.
+
+        `StreamMissing` when the stream or the consumer does not exist.
+        """
 
     async def backlog(self, stream: str, durable: str) -> tuple[int, int]:
         """A consumer's (waiting, delivered but unsettled) messages."""

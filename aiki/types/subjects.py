@@ -9,7 +9,7 @@
     actors    KV bucket aiki-actors-<region>       key <type>.<id>; mailbox aiki.<region>.mail.actor.<type>.<id>.<call>, reminders
                                                    aiki.<region>.timer.actor.<type>.<id>.<name>
     secrets   KV bucket aiki-secrets-<region>      key webhooks: what signs their URLs
-    workers   KV bucket aiki-workers-<region>      key <worker id>, expires
+    workers   KV bucket aiki-workers-<region>      key <worker id>, expires; queue.<queue>, the mark of a paused one
     beats     KV bucket aiki-beats-<region>        key <run id>.<n>: the last heartbeat of a dispatch; in memory, expires
 
 Core subjects: aiki.<region>.host.<host id> (the warm path), aiki.<region>.client.<client id> (ends of runs and answers, to who asked),
@@ -129,6 +129,15 @@ class Subjects:
     def task_mail(self, queue: str, task: str) -> str:
         """The common part, up to the run id, of the subjects of a task's dispatches in a queue."""
         return f"{self.task_prefix}{to_token(queue)}.{to_token(task)}."
+
+    @property
+    def queue_mark_prefix(self) -> str:
+        """The common part of the keys of the marks of paused queues, in the workers' bucket. One token more than a worker's."""
+        return f"{self.workers_prefix}queue."
+
+    def queue_mark(self, queue: str) -> str:
+        """The key of a queue's mark."""
+        return self.queue_mark_prefix + to_token(queue)
 
     def task_consumer(self, queue: str, task: str) -> str:
         """The durable consumer of those dispatches."""

@@ -53,7 +53,7 @@ PEERS = {
             "restate",
             requirements=("restate_sdk[serde]==1.3.0", "granian==2.8.7", "aiohttp==3.14.5", UVLOOP),
             npm=("@restatedev/restate-server@1.7.12",),
-            workloads=("W1", "W2", "W3", "W5"),
+            workloads=("W1", "W2", "W3", "W4", "W5"),
         ),
         Peer(
             "dbos",

@@ -59,7 +59,8 @@ class Fleet:
 
     client: Client
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, serves: str = "journey") -> None:
+        self.serves = serves
         self.server = EmbeddedNats(store=folder / "store")
         self.log = folder / "bodies.log"
         self.region = "chaos"
@@ -100,7 +101,7 @@ class Fleet:
     async def worker(self) -> Process:
         """Another worker, serving."""
         self._numbers += 1
-        process = await self.spawn("worker", f"worker-{self._numbers}")
+        process = await self.spawn("worker", f"worker-{self._numbers}", self.serves)
         assert await process.line() == "ready"
         self.workers.append(process)
         return process

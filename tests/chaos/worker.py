@@ -1,6 +1,6 @@
-"""A worker process, `python -m tests.chaos.worker URL REGION NAME [tasks|all]`: says "ready" once it serves, and serves until it is ended.
+"""A worker process, `python -m tests.chaos.worker URL REGION NAME [talk|tasks|all]`: says "ready" once it serves, until it is ended.
 
-It serves the journey, or the tasks that have limits, or those with their workflows.
+It serves the journey, or runs that are talked to, or the tasks that have limits, or those with their workflows.
 """
 
 import asyncio
@@ -9,6 +9,7 @@ import sys
 from aiki.sdk import Client, Worker
 from tests.chaos.limits import bounded, climb, climber, stuck
 from tests.chaos.program import flaky, journey, local, remote
+from tests.chaos.talk import TALK
 
 
 async def serve(url: str, region: str, name: str, what: str = "journey") -> None:
@@ -16,6 +17,9 @@ async def serve(url: str, region: str, name: str, what: str = "journey") -> None
         worker = Worker(client, id=name)
         if what == "journey":
             worker.registry.add(journey).add(local).add(remote).add(flaky)
+        elif what == "talk":
+            for definition in TALK:
+                worker.registry.add(definition)
         else:
             worker.registry.add(climb).add(stuck)
         if what == "all":

@@ -15,10 +15,10 @@ import msgspec
 from aiki.journal import RunMachine, RunState, decode_entries, decode_state, encode_state
 from aiki.task import Task
 from aiki.types.failure import ErrorInfo
-from aiki.types.messages import Attempt, Mail, StepFailedOnce, StepResult
+from aiki.types.messages import Attempt, Ended, Mail, StepFailedOnce, StepResult
 from aiki.workflow import Workflow
 from tests.replay import workflows
-from tests.replay.workflows import WORKFLOWS
+from tests.replay.workflows import WORDS, WORKFLOWS
 
 __all__ = ["HISTORIES", "History", "load", "play"]
 
@@ -54,6 +54,7 @@ def play(definition: Workflow[Any, Any], payload: bytes) -> History:
     )  # fmt: skip
     machine = begin(definition, encode_state(state), now)
     states: list[bytes] = []
+    words = list(WORDS.get(definition.name, ()))
     while True:
         if machine.deadline() is not None:
             machine.arm()
@@ -65,12 +66,20 @@ def play(definition: Workflow[Any, Any], payload: bytes) -> History:
             machine.evict()
             machine = begin(definition, states[-1], now)
             continue
+        if words and machine.snapshot(now).status == words[0][0]:
+            now += 0.125
+            machine.apply(words.pop(0)[1], now)
+            machine.advance(now)
+            continue
         pending = [step for step in machine.snapshot(now).pending if step.due is None or step.due <= now]
         due = machine.deadline()
         if pending and (due is None or chance.random() < 0.8):
             step = chance.choice(pending)
             now += 0.125
-            machine.apply(attempt(tasks[step.name], step, now), now)
+            if step.child is not None:
+                machine.apply(Ended(step.child.run_id, "completed", step.input, None), now)
+            else:
+                machine.apply(attempt(tasks[step.name], step, now), now)
         else:
             now = min([each.due for each in machine.snapshot(now).pending if each.due is not None] + ([due] if due is not None else []))
         machine.advance(now)

@@ -1,11 +1,11 @@
 """Runs that were recorded by earlier releases replay, from each of their states, to where they stood and on to where they ended."""
 
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import pytest
 
-from aiki.journal import RecordedStep, Retried, Tick, decode_entries, decode_state, encode_state
+from aiki.journal import Entry, RecordedStep, Retried, Tick, decode_entries, decode_state, encode_state
 from aiki.types.messages import Wake
 from tests.replay.record import HISTORIES, begin, load
 from tests.replay.workflows import WORKFLOWS, changed
@@ -20,11 +20,12 @@ OUTCOMES: dict[str, Any] = {
         "again": "charged 1300",
     },
     "again": 400,
+    "talk": [7, True, 900, True, "CLEAN", [5]],
 }
 
 
 def test_there_are_histories() -> None:
-    assert set(NAMES) >= {"again", "order", "races"}
+    assert set(NAMES) >= {"again", "order", "races", "talk"}
     assert set(NAMES) == set(WORKFLOWS)
 
 
@@ -53,9 +54,15 @@ def test_a_run_goes_on_from_each_state_to_its_recorded_outcome(name: str) -> Non
         state = decode_state(value)
         # The whole journal, but not the end: the code itself must come to it.
         state.entries, state.pending, state.attempt, state.retry_at = final.entries, final.pending, final.attempt, None
+        state.paused, state.cancelled = None, final.cancelled
         machine = begin(definition, encode_state(state), final.updated_at)
         assert (machine.state.status, machine.state.result) == ("completed", final.result)
         machine.evict()
+
+
+def test_the_histories_hold_every_kind_of_entry() -> None:
+    found = {type(entry) for name in NAMES for value in load(name).states for entry in decode_entries(decode_state(value).entries)}
+    assert found == set(get_args(Entry))
 
 
 def test_an_alarm_of_a_recorded_run_still_wakes_it() -> None:

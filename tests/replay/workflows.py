@@ -5,11 +5,13 @@ from typing import Any
 
 import msgspec
 
+from aiki.client import event
 from aiki.task import Retry, TaskContext, task
-from aiki.types.errors import TaskFailed
-from aiki.workflow import Context, Workflow, workflow
+from aiki.types.errors import TaskCancelled, TaskFailed
+from aiki.types.messages import Cancel, CancelStep, EndSleep, Event, Mail, Pause, Unpause, Update
+from aiki.workflow import Context, Variables, Workflow, workflow
 
-__all__ = ["WORKFLOWS", "changed"]
+__all__ = ["WORDS", "WORKFLOWS", "changed"]
 
 
 class Order(msgspec.Struct):
@@ -91,10 +93,62 @@ async def again(ctx: Context) -> int:
     return sum(prices) * ctx.attempt
 
 
+noted = event("noted", int)
+
+
+@workflow(name="leaf")
+async def leaf(ctx: Context, number: int) -> int:
+    return number
+
+
+@workflow(name="talk", retry=Retry.fixed(max_attempts=2, delay=10))
+async def talk(ctx: Context) -> list[Any]:
+    """Every kind of message: see `WORDS`."""
+    log: list[Any] = []
+    booked: list[int] = []
+    log.append(await leaf.run(ctx, await ctx.wait_for(noted)))
+    log.append(await ctx.sleep(3600))
+    try:
+        log.append(await price.run(ctx, "withdrawn"))
+    except TaskCancelled:
+        log.append("withdrawn")
+    await asyncio.sleep(1)
+    if ctx.attempt == 1:
+        raise ValueError("again")
+    log.append(ctx.patched("2026-11"))
+    try:
+        await ctx.wait_for(noted)
+    except asyncio.CancelledError:
+        async with ctx.shielded():
+            log.append(await note.run(ctx, "clean"))
+    return [*log, booked]
+
+
+@talk.update("book")
+def book(state: Variables, amount: int) -> int:
+    state.booked.append(amount)
+    return len(state.booked)
+
+
+WORDS: dict[str, list[tuple[str, Mail]]] = {
+    "talk": [
+        ("awaiting_event", Unpause(id="w1")),
+        ("awaiting_event", Update(id="w2", name="book", payload=b"5")),
+        ("awaiting_event", Pause(id="w3", after="w2", reason="lunch")),
+        ("paused", Event(id="w4", name="noted", payload=b"7")),
+        ("paused", Unpause(id="w5")),
+        ("sleeping", EndSleep(id="w6")),
+        ("awaiting_task", CancelStep(id="w7", name="price", reason="no need")),
+        ("awaiting_event", Cancel(id="w8", reason="enough")),
+    ]
+}
+"""What is said to a run when it is next in that state."""
+
 WORKFLOWS: dict[str, tuple[Workflow[Any, Any], bytes]] = {
     "order": (order, b'{"id":7,"lines":["tea","coffee","milk"]}'),
     "races": (races, b"null"),
     "again": (again, b"null"),
+    "talk": (talk, b"null"),
 }
 
 

@@ -3,7 +3,7 @@
 import asyncio
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TypedDict, assert_type
+from typing import Any, TypedDict, assert_type
 from uuid import uuid4
 
 import msgspec
@@ -13,17 +13,23 @@ from aiki.sdk import (
     Actor,
     ActorContext,
     ActorRef,
+    AikiError,
+    ChildHandle,
     Client,
     Context,
     Graph,
+    HookInfo,
+    QueueView,
     Retry,
     RunId,
     Schedule,
     ScheduleHandle,
     TaskContext,
+    Variables,
     Webhook,
     Worker,
     actor,
+    event,
     graph,
     handler,
     inputs,
@@ -179,6 +185,69 @@ async def actors(client: Client, ctx: Context) -> None:
     assert_type(await Cart.ref(ctx, "user-1").ask.size(), int)
     assert_type((await cart.describe()).id, str)
     Worker(client).registry.add(Cart).add(order)
+
+
+paid = event("paid", Payment)
+anything = event("anything")
+
+
+@workflow(name="talk", version="1.0.0", events=[paid, anything])
+async def talk(ctx: Context, id: str) -> int:
+    assert_type(await ctx.wait_for(paid), Payment)
+    assert_type(await ctx.wait_for(paid, timeout=timedelta(days=14)), Payment)
+    assert_type(await ctx.wait_for(anything), Any)
+    which, _ = await ctx.wait_for_any(paid, anything, timeout=5)
+    assert_type(which.name, str)
+    await ctx.wait_for_all(paid, anything)
+    child: ChildHandle[int] = await invoice.start(ctx, Order(id="1", amount=1), idempotency_key="i", close="abandon")
+    await child.send(paid, Payment("1", 1))
+    await child.cancel("why")
+    assert_type(await invoice.run(ctx, Order(id="1", amount=1)), int)
+    await ctx.send("run", paid, Payment("1", 1))
+    async with ctx.shielded():
+        await ctx.publish({"done": 1})
+    return await child
+
+
+@talk.on_start
+@talk.on_cancel
+async def hook(ctx: Context, info: HookInfo) -> None:
+    assert_type(info.reason, str | None)
+
+
+@talk.query("id")
+def query_id(state: Variables) -> str:
+    return str(state.id)
+
+
+@talk.update("rename")
+async def rename(state: Variables, name: str) -> str:
+    return name
+
+
+async def talking(client: Client) -> None:
+    handle = await talk.enqueue(client, "1")
+    await handle.send(paid, Payment("1", 1), idempotency_key="evt-1")
+    await handle.send(anything, {"a": 1})
+    await client.send(handle.id, paid, Payment("1", 1))
+    report = await client.send_many(paid, Payment("1", 1), workflow="talk", state="awaiting_event", progress=print)
+    for run_id, outcome in report.items():
+        assert_type(run_id, RunId)
+        if isinstance(outcome, AikiError):
+            print(outcome.code)
+    await client.cancel_many([handle.id], reason="why")
+    await client.resume_many(workflow="talk")
+    assert_type(await talk.handle_by_key(client, "key").wait_for_completion(), int)
+    view = await handle.describe(tree=True)
+    assert_type(view.children[0].children[0].id, RunId)
+    assert_type(view.waits[0].wakes, str)
+    assert_type(view.messages[0].payload, Any)
+    assert_type(await client.queues(), list[QueueView])
+    await handle.pause("why")
+    await handle.resume()
+    await handle.cancel("why")
+    await handle.terminate()
+    await handle.cancel_task("charge")
 
 
 async def count() -> int:

@@ -2,7 +2,22 @@
 
 import msgspec
 
-from aiki.sdk import Actor, ActorContext, Client, Context, TaskContext, Worker, actor, graph, handler, inputs, node, task, workflow
+from aiki.sdk import (
+    Actor,
+    ActorContext,
+    Client,
+    Context,
+    TaskContext,
+    Worker,
+    actor,
+    event,
+    graph,
+    handler,
+    inputs,
+    node,
+    task,
+    workflow,
+)
 from aiki.testing import TestEnvironment
 
 
@@ -99,6 +114,25 @@ async def inside(ctx: Context) -> None:
     number: int = await ship.run(ctx, Order("1"))  # E: str
     await ctx.sleep("a day")  # E: timedelta
     text: str = await ctx.step("pick", lambda: 1)  # E: int
+
+
+paid = event("paid", Payment)
+
+
+async def talking(client: Client, ctx: Context) -> None:
+    handle = await order.enqueue(client, Order("1"))
+    await handle.send(paid, Receipt("1"))  # E: payload
+    await handle.send("paid", Payment("1"))  # E: Event
+    await client.send(handle.id, paid, 3)  # E: payload
+    await client.send_many(paid, 3, workflow="order")  # E: payload
+    await ctx.send("run", paid, Receipt("1"))  # E: payload
+    number: int = await ctx.wait_for(paid)  # E: Payment
+    await ctx.wait_for(paid, timeout="a day")  # E: timedelta
+    child = await order.start(ctx, Order("1"), close="ignore")  # E: ignore
+    text: str = await child  # E: Receipt
+    await child.send(paid, Receipt("1"))  # E: payload
+    workflow(name="events", events=["paid"])  # E: Event
+    await client.cancel_many(workflow=3)  # E: str
 
 
 async def tested(env: TestEnvironment) -> None:

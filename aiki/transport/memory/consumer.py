@@ -2,12 +2,13 @@
 
 import heapq
 import json
+import math
 from collections import deque
 from typing import TYPE_CHECKING
 
 from aiki.transport.memory.stream import MemoryStream, Record
 from aiki.transport.memory.subjects import matches
-from aiki.transport.port import ConsumerSpec
+from aiki.transport.port import ConsumerInfo, ConsumerSpec
 
 if TYPE_CHECKING:
     from aiki.transport.memory.consumption import MemoryConsumption
@@ -31,6 +32,7 @@ class MemoryConsumer:
         """Deadlines by sequence: of the acknowledgement, or of the delay that was asked for."""
         self._delayed: dict[int, None] = {}
         self._alarm: Alarm | None = None
+        self._paused_until: float | None = None
         self._position = 0
         self._queue_all()
 
@@ -48,6 +50,20 @@ class MemoryConsumer:
         if self.pullers:
             self.hand_out()
 
+    def pause(self, until: float | None) -> None:
+        """Hand out nothing before that instant; None: go on."""
+        self._paused_until = until
+        if until is None or not math.isinf(until):
+            self._server.alarm(until or 0.0, self.hand_out)
+
+    @property
+    def _paused(self) -> bool:
+        return self._paused_until is not None and self._server.now() < self._paused_until
+
+    def info(self) -> ConsumerInfo:
+        """As it is now."""
+        return ConsumerInfo(self.spec.durable, self.spec.filter, *self.backlog(), self._paused_until if self._paused else None)
+
     def backlog(self) -> tuple[int, int]:
         """(waiting, delivered but unsettled)."""
         records = self._stream.records
@@ -57,6 +73,8 @@ class MemoryConsumer:
     def hand_out(self) -> None:
         """Deliver what may be delivered now: redeliveries first, pullers in turn."""
         pullers, cap = self.pullers, self.spec.max_ack_pending
+        if self._paused:
+            return
         while self._again or self._fresh:
             if cap >= 0 and len(self._unsettled) + len(self._again) >= cap and not self._again:
                 return

@@ -12,7 +12,7 @@ from aiki.transport.memory.faults import Dice, Faults
 from aiki.transport.memory.message import MemorySubscription, ReplyTo
 from aiki.transport.memory.stream import MemoryStream
 from aiki.transport.memory.subjects import SubjectTree, overlap
-from aiki.transport.port import Ack, ConsumerSpec, Headers, StreamSpec
+from aiki.transport.port import Ack, ConsumerInfo, ConsumerSpec, Headers, StreamSpec
 from aiki.types.errors import StreamMissing, TopologyMismatch, TransportError
 
 if TYPE_CHECKING:
@@ -131,6 +131,10 @@ class MemoryServer:
         if found is None:
             raise StreamMissing(f"the stream {stream} has no consumer {durable}", stream=stream, consumer=durable)
         return found
+
+    def consumers(self, stream: str) -> list[ConsumerInfo]:
+        """Those of a stream, by name."""
+        return [consumer.info() for _, consumer in sorted(self.stream(stream).consumers.items())]
 
     def ensure_stream(self, spec: StreamSpec, update: bool) -> Literal["created", "unchanged", "updated"]:
         # The server switches roll-ups on with schedules and with markers.

@@ -13,7 +13,19 @@ from aiki.transport.memory.consumption import MemoryConsumption
 from aiki.transport.memory.exchange import URL, MemoryExchange
 from aiki.transport.memory.link import Link
 from aiki.transport.memory.message import MemorySubscription, ReplyTo
-from aiki.transport.port import Ack, ConsumerSpec, Consumption, Delivery, Headers, Message, ServerInfo, Stored, StreamSpec, Subscription
+from aiki.transport.port import (
+    Ack,
+    ConsumerInfo,
+    ConsumerSpec,
+    Consumption,
+    Delivery,
+    Headers,
+    Message,
+    ServerInfo,
+    Stored,
+    StreamSpec,
+    Subscription,
+)
 from aiki.types.errors import NotConnected, PayloadTooLarge, TransportError
 
 if TYPE_CHECKING:
@@ -166,6 +178,12 @@ class MemoryTransport:
             consumer.pullers.append(consumption)
             self.ask_for_more(consumption)
         return consumption
+
+    async def consumers(self, stream: str) -> list[ConsumerInfo]:
+        return await self._call(lambda: self._server.consumers(stream))
+
+    async def pause_consumer(self, stream: str, durable: str, until: float | None) -> None:
+        await self._call(lambda: self._server.consumer(stream, durable).pause(until))
 
     async def backlog(self, stream: str, durable: str) -> tuple[int, int]:
         return await self._call(lambda: self._server.consumer(stream, durable).backlog())

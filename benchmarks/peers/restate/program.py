@@ -3,6 +3,7 @@
 # mypy: disable-error-code="import-not-found, untyped-decorator"
 
 import asyncio
+from datetime import timedelta
 from typing import Any
 
 import restate
@@ -47,6 +48,15 @@ async def slow_chain(ctx: restate.Context, order: dict[str, Any]) -> int:
     for number in range(order["steps"]):
         value = await ctx.run_typed("slow", slow, label=order["label"], number=number, value=value)
     return value
+
+
+@service.handler()
+async def sleeper(ctx: restate.Context, order: dict[str, Any]) -> int:
+    """Sleep until an instant: `steps` holds it, in milliseconds since the epoch."""
+    now = await ctx.time()
+    await ctx.sleep(timedelta(seconds=max(0.0, order["steps"] / 1000 - now)))
+    log.write("E", order["label"], 0)
+    return 1
 
 
 app = restate.app(services=[service])

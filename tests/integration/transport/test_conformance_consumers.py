@@ -2,11 +2,12 @@
 
 import asyncio
 import json
+import math
 import time
 
 import pytest
 
-from aiki.transport import ConsumerSpec, Delivery, Message, StreamSpec, Transport
+from aiki.transport import ConsumerInfo, ConsumerSpec, Delivery, Message, StreamSpec, Transport
 from aiki.types.errors import StreamMissing, TopologyMismatch
 from tests.integration.transport.connect import Connect
 from tests.integration.transport.inbox import Inbox
@@ -285,3 +286,52 @@ async def test_a_message_id_also_holds_for_schedules(transport: Transport, name:
     again = await transport.schedule(f"{name}.timer.1", time.time() + 1000, f"{name}.job.1", b"", message_id="x")
     assert again == (first.sequence, True)
     assert await transport.purge(name, f"{name}.timer.1") == 1
+
+
+async def test_a_paused_consumer_hands_out_nothing(transport: Transport, name: str) -> None:
+    await work_queue(transport, name)
+    got: Inbox[Delivery] = Inbox()
+    await transport.consume(name, "c", got, window=10)
+    await transport.publish(f"{name}.job.1", b"1")
+    held = await got.next()
+    await transport.pause_consumer(name, "c", math.inf)
+    await transport.publish(f"{name}.job.2", b"2")
+    (info,) = await transport.consumers(name)
+    assert info == ConsumerInfo("c", f"{name}.job.>", 1, 1, math.inf)
+    held.ack()
+    async with asyncio.timeout(5):
+        while (await transport.consumers(name))[0].unsettled:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    assert got.empty
+    await transport.ensure_consumer(ConsumerSpec(stream=name, durable="c", filter=f"{name}.job.>", ack_wait=5))
+    assert (await transport.consumers(name))[0].paused_until == math.inf
+    await transport.pause_consumer(name, "c", None)
+    assert (await got.next()).data == b"2"
+    assert (await transport.consumers(name))[0].paused_until is None
+
+
+async def test_a_pause_until_an_instant_ends_by_itself(transport: Transport, name: str) -> None:
+    await work_queue(transport, name)
+    got: Inbox[Delivery] = Inbox()
+    await transport.consume(name, "c", got, window=10)
+    until = time.time() + 0.5
+    await transport.pause_consumer(name, "c", until)
+    paused_until = (await transport.consumers(name))[0].paused_until
+    assert paused_until is not None
+    assert abs(paused_until - until) < 0.001
+    await transport.publish(f"{name}.job.1", b"1")
+    await got.next()
+    assert time.time() >= until - 0.05
+    await transport.pause_consumer(name, "c", time.time() - 10)
+    await transport.publish(f"{name}.job.2", b"2")
+    await got.next()
+
+
+async def test_a_consumer_that_is_not_there_cannot_be_paused(transport: Transport, name: str) -> None:
+    with pytest.raises(StreamMissing):
+        await transport.consumers(name)
+    with pytest.raises(StreamMissing):
+        await transport.pause_consumer(name, "c", math.inf)
+    await work_queue(transport, name)
+    with pytest.raises(StreamMissing):
+        await transport.pause_consumer(name, "d", math.inf)

@@ -6,8 +6,11 @@ from typing import Any, ClassVar
 import msgspec
 
 from aiki.journal import (
+    CLEANUP,
+    ChildRun,
     Entry,
     OutDispatch,
+    ParentClose,
     PendingStep,
     RunMachine,
     RunState,
@@ -59,6 +62,17 @@ class Steps:
             raise StepError(outcome.error.limit or outcome.error.message)
         return msgspec.json.decode(outcome.value)
 
+    async def event(self, *names: str) -> Any:
+        return msgspec.json.decode((await self.machine.inbox.take(names)).payload)
+
+    async def child(self, workflow: str, value: Any = None, *, close: ParentClose = "cancel", key: str | None = None) -> Any:
+        data = msgspec.json.encode(value)
+        made = ChildRun("", workflow, "1", close, key)
+        outcome = await self.machine.issue_child(made, data, content_hash(data), None if key is None else f"child/{key}")[1]
+        if outcome.error is not None:
+            raise StepError(outcome.error.code)
+        return msgspec.json.decode(outcome.value)
+
 
 Code = Callable[[Steps], Awaitable[Any]]
 
@@ -77,6 +91,7 @@ class Rig:
         retry: Retry | None = None,
         timeout: float | None = None,
         deadline: float | None = None,
+        cleanup: float = CLEANUP,
         run_id: str = "run-1",
     ) -> None:
         Rig.open.append(self)
@@ -84,6 +99,7 @@ class Rig:
         self.retry = retry
         self.timeout = timeout
         self.deadline = deadline
+        self.cleanup = cleanup
         self.now = T0
         self.sent: dict[int, PendingStep] = {}
         self.started: list[tuple[str, int]] = []
@@ -112,7 +128,13 @@ class Rig:
             return msgspec.json.encode(await self.code(Steps(machine)))
 
         machine = RunMachine(
-            state, program, history=decode_entries(state.entries), retry=self.retry, timeout=self.timeout, deadline=self.deadline
+            state,
+            program,
+            history=decode_entries(state.entries),
+            retry=self.retry,
+            timeout=self.timeout,
+            deadline=self.deadline,
+            cleanup=self.cleanup,
         )
         machine.begin(self.now)
         if advance:
@@ -130,6 +152,16 @@ class Rig:
         self.commit()
         return self
 
+    def replayed(self) -> bytes:
+        """What another host makes of the committed value: the same, if replay is what it should be."""
+        present, self.now = self.now, self.state.updated_at
+        machine = self._begin(advance=False)
+        try:
+            return encode_state(machine.snapshot(self.now))
+        finally:
+            machine.evict()
+            self.now = present
+
     def commit(self) -> None:
         while True:
             machine = self.machine
@@ -138,7 +170,9 @@ class Rig:
             if machine.deadline() is not None:
                 machine.arm()
             if machine.dirty or machine.rung:
-                self.value = encode_state(machine.snapshot(self.now))
+                state = machine.snapshot(self.now)
+                state.operation = "rig"
+                self.value = encode_state(state)
                 machine.dirty = machine.rung = False
             for entry in machine.state.outbox:
                 if (

@@ -10,7 +10,7 @@ SURFACE = {
     "aiki.sdk": """Actor ActorContext ActorDeadlock ActorError ActorFailed ActorHeld ActorNotFound ActorRef ActorStopped ActorTimeout
         ActorView AikiError BackfillTooLarge ChildCancelled ChildFailed ChildHandle ChildTimedOut Client Context
         DefinitionError ErrorInfo Event EventTimeout Graph HookInfo IdempotencyConflict InvalidGraph InvalidName InvalidSchedule
-        NonDeterminismError PayloadError PayloadTooLarge Progress QueryFailed ResultTimeout Retry RetryAfter RunEnded
+        NonDeterminismError PayloadError PayloadTooLarge Progress QueryFailed QueueView ResultTimeout Retry RetryAfter RunEnded
         RunHandle RunId RunNotFound RunStatus RunView Schedule ScheduleConflict ScheduleHandle ScheduleId ScheduleNotFound
         ScheduleView Task TaskCancelled TaskContext TaskFailed TaskId TaskTimedOut Trigger UnknownEvent UnknownHandler
         UnknownWorkflow UpdateFailed Variables Webhook WebhookExpired WebhookInvalid Worker WorkerId WorkerLost Workflow
@@ -19,8 +19,8 @@ SURFACE = {
     "aiki.actor": "Actor ActorContext ActorRef ActorView actor handler",
     "aiki.graph": "Expression Graph Node NodeProgress graph inputs item node progress_of ref render_run",
     "aiki.task": "Retry RetryAfter Task TaskContext task",
-    "aiki.client": """AttemptView Client Event FiringView OnConflict Progress RunHandle RunHistory RunStatus RunView ScheduleHandle
-        ScheduleView StepView event""",
+    "aiki.client": """AttemptView ChildView Client Done Event FiringView MessageView OnConflict Progress QueueView Report RunHandle
+        RunHistory RunStatus RunView ScheduleHandle ScheduleView StepView WaitView event""",
     "aiki.workflow": """ChildHandle Context HookInfo Replayed Variables Webhook Workflow replay workflow""",
     "aiki.worker": "Registry Worker",
     "aiki.testing": "Call Injection Moment NothingWillHappen PlannedCrash Replayed RunHistory Stub TestEnvironment replay",

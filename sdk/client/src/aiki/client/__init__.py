@@ -4,17 +4,26 @@ from aiki.client.client import Client, OnConflict
 from aiki.client.event import Event, event
 from aiki.client.handle import RunHandle
 from aiki.client.history import RunHistory
+from aiki.client.many import Done, Report
+from aiki.client.queues import QueueView
 from aiki.client.schedule_views import FiringView, ScheduleView
 from aiki.client.schedules import ScheduleHandle
-from aiki.client.views import AttemptView, Progress, RunStatus, RunView, StepView
+from aiki.client.views import AttemptView, ChildView, Progress, RunStatus, RunView, StepView
+from aiki.client.waits import WaitView
+from aiki.client.words import MessageView
 
 __all__ = [
     "AttemptView",
+    "ChildView",
     "Client",
+    "Done",
     "Event",
     "FiringView",
+    "MessageView",
     "OnConflict",
     "Progress",
+    "QueueView",
+    "Report",
     "RunHandle",
     "RunHistory",
     "RunStatus",
@@ -22,5 +31,6 @@ __all__ = [
     "ScheduleHandle",
     "ScheduleView",
     "StepView",
+    "WaitView",
     "event",
 ]

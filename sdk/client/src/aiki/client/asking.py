@@ -88,8 +88,9 @@ async def update(client: "Client", mailbox: Mailbox, run_id: str, name: str, pay
 async def _answered(client: "Client", mailbox: Mailbox, run_id: str, message: Update) -> Answer:
     address = await mailbox.find_open("updated")
     with client.ends.answering(message.id) as answer:
+        call = secrets.token_hex(8)  # the stream takes each message once, and a second call wants an answer of its own
         for times in itertools.count():
-            await mailbox.put(address, message, f"{run_id}/{message.id}/{times}")
+            await mailbox.put(address, message, f"{run_id}/{call}/{times}")
             done, _ = await asyncio.wait((answer,), timeout=ASK_AGAIN if client.looks_again else None)
             if done:
                 break

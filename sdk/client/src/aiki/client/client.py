@@ -5,14 +5,19 @@ import os
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterator, Sequence
 from contextlib import aclosing
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
 
 from aiki import telemetry
 from aiki.actors import history, roster
 from aiki.actors.server_clock import ServerClock
+from aiki.client.declared import Declared
 from aiki.client.ends import Ends
+from aiki.client.event import Event
 from aiki.client.handle import UNKNOWN, RunHandle
+from aiki.client.many import Many
+from aiki.client.queues import QueueView, pause_queue, read_queues, resume_queue
 from aiki.client.remembered import BoundedMap
 from aiki.client.schedule_views import ScheduleView
 from aiki.client.schedules import ScheduleHandle, Schedules
@@ -39,6 +44,7 @@ from aiki.types.trigger import Trigger
 __all__ = ["DEFAULT_URL", "Client", "OnConflict"]
 
 Output = TypeVar("Output")
+Payload = TypeVar("Payload")
 OnConflict = Literal["error", "return_existing"]
 
 DEFAULT_URL = "nats://127.0.0.1:4222"
@@ -47,7 +53,7 @@ START_WITHIN = 60.0
 """Seconds for which a start is repeated while its outcome is unknown: well inside the stream's dedupe window, so it is stored once."""
 
 
-class Client:
+class Client(Many):
     """A connection to Aiki in one region. Make it with `connect`; `async with` closes it.
 
     `looks_again`: whether a run that is waited for is read from time to time though nothing was announced. Announcements are not durable;
@@ -81,6 +87,7 @@ class Client:
         """Signs the URLs of webhooks, and takes what comes there."""
         self.caller = Caller(transport, self.subjects, self.clock)
         """Asks and tells actors."""
+        self.declared = Declared(self)
 
     @classmethod
     async def connect(
@@ -157,6 +164,24 @@ class Client:
         URLs that are out there stay good, unless `forget`: then all of them are `WebhookInvalid` within that minute.
         """
         await self.webhooks.rotate(forget=forget)
+
+    # -- queues
+
+    async def pause_queue(self, name: str, reason: str = "", *, until: datetime | None = None) -> None:
+        """Let no worker take up a task of this queue until `resume_queue`, or until that instant.
+
+        Durable, and for workers that start later as well. Tasks that run go on, others wait in the queue: runs go on as far as they can
+        without them. Local steps are in no queue.
+        """
+        await pause_queue(self, name, reason, until)
+
+    async def resume_queue(self, name: str) -> None:
+        """End the pause of a queue. One that is not paused goes on as it was."""
+        await resume_queue(self, name)
+
+    async def queues(self) -> list[QueueView]:
+        """The queues that workers have served, or that are paused, by name."""
+        return await read_queues(self)
 
     # -- starting
 
@@ -275,7 +300,7 @@ class Client:
         if stored is None:
             stored = await self.transport.last(self.subjects.mail_stream, self.subjects.run_start(workflow, version, run_id))
         if stored is None:
-            return await self._find_start(run_id)  # under an idempotency key, it may be another version's
+            return await self.find_start(run_id)  # under an idempotency key, it may be another version's
         message = decode_mail(stored.data)
         return message if isinstance(message, Start) else None
 
@@ -333,19 +358,24 @@ class Client:
 
         found = await self.load(run_id)
         if found is None:
-            start = await self._find_start(run_id)
+            start = await self.find_start(run_id)
             name, version = (start.workflow, start.version) if start is not None else (UNKNOWN, UNKNOWN)
         else:
             name, version = found[0].workflow, found[0].version
-        return RunHandle(self, RunId(run_id), name, version, schema_for(Any, "result"))
+        return RunHandle(self, RunId(run_id), name, version, schema_for(Any, "result"), by_id=True)
 
     def run(self, run_id: str, workflow: str, version: str) -> RunHandle[Any]:
         """A handle of a run whose workflow is known."""
         from aiki.schema import schema_for
 
-        return RunHandle(self, RunId(run_id), workflow, version, schema_for(Any, "result"))
+        return RunHandle(self, RunId(run_id), workflow, version, schema_for(Any, "result"), by_id=True)
 
-    async def _find_start(self, run_id: str) -> Start | None:
+    async def send(self, run_id: str, event: Event[Payload], payload: Payload, *, idempotency_key: str | None = None) -> None:
+        """Send an event to a run by its id alone: see `RunHandle.send`."""
+        await self.run(run_id, UNKNOWN, UNKNOWN).send(event, payload, idempotency_key=idempotency_key)
+
+    async def find_start(self, run_id: str) -> Start | None:
+        """The start of a run that waits for a worker, whatever its workflow."""
         if not is_run_id(run_id):
             return None
         pattern = f"{self.subjects.mail_prefix}run.*.*.{run_id}.start"

@@ -29,7 +29,7 @@ class Ends:
         self._listening: asyncio.Future[Subscription] | None = None
         self._expected: OrderedDict[str, None] = OrderedDict()
         self._waiting: dict[str, list[asyncio.Queue[Ended | None]]] = {}
-        self._asked: dict[str, asyncio.Future[Answer]] = {}
+        self._asked: dict[str, list[asyncio.Future[Answer]]] = {}
         transport.on_reconnect(self._look_again)
 
     async def listen(self) -> None:
@@ -73,18 +73,23 @@ class Ends:
     def answering(self, id: str) -> Iterator["asyncio.Future[Answer]"]:
         """A future of the answer to the update of that id."""
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._asked[id] = answer
+        asked = self._asked.setdefault(id, [])
+        asked.append(answer)
         try:
             yield answer
         finally:
-            self._asked.pop(id, None)
+            asked.remove(answer)
+            if not asked:
+                self._asked.pop(id, None)
 
     def _announced(self, message: Message) -> None:
         news = decode_news(message.data)
         if isinstance(news, Ended):
             self.tell(news)
-        elif (asked := self._asked.get(news.id)) is not None and not asked.done():
-            asked.set_result(news)
+            return
+        for asked in self._asked.get(news.id, ()):
+            if not asked.done():
+                asked.set_result(news)
 
     def _look_again(self) -> None:
         """Announcements may have been lost while the connection was down."""

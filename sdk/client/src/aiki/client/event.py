@@ -1,7 +1,7 @@
 """Events: what a run may wait for, by name and type."""
 
 from collections.abc import Collection
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, overload
 
 from aiki.schema import Schema, schema_for
 from aiki.types.errors import UnknownEvent
@@ -32,7 +32,13 @@ class Event(Generic[Payload]):
         return self.schema.decode(data, self._where)
 
 
-def event(name: str, payload: type[Payload] = Any) -> Event[Payload]:  # type: ignore[assignment]
+@overload
+def event(name: str) -> Event[Any]: ...
+@overload
+def event(name: str, payload: type[Payload]) -> Event[Payload]: ...
+
+
+def event(name: str, payload: Any = Any) -> Event[Any]:
     """Declare an event: `paid = event("paid", Payment)`. Without a type its payload is any JSON value."""
     return Event(name, payload)
 

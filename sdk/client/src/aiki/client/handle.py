@@ -12,6 +12,7 @@ from aiki.client.address import Mailbox
 from aiki.client.asking import query, update
 from aiki.client.changes import Changes
 from aiki.client.event import Event, unknown_event
+from aiki.client.family import read_tree
 from aiki.client.history import RunHistory
 from aiki.client.views import Progress, RunStatus, RunView, progress, queued_status, queued_view, run_status, run_view
 from aiki.journal import RunState, decode_state
@@ -55,7 +56,15 @@ class RunHandle(Generic[Output]):
     """One run, by id. Made by `workflow.enqueue(client, …)` or `workflow.handle(client, run_id)`."""
 
     def __init__(
-        self, client: "Client", run_id: RunId, workflow: str, version: str, output: Schema[Output], events: Collection[str] | None = None
+        self,
+        client: "Client",
+        run_id: RunId,
+        workflow: str,
+        version: str,
+        output: Schema[Output],
+        events: Collection[str] | None = None,
+        *,
+        by_id: bool = False,
     ) -> None:
         self.id = run_id
         self.workflow = workflow
@@ -63,6 +72,8 @@ class RunHandle(Generic[Output]):
         self._client = client
         self._output = output
         self._events = events
+        self._by_id = by_id
+        """Made without the workflow's code: which events it declares, its workers tell."""
         self._mailbox = Mailbox(client, run_id, workflow, version)
 
     def __repr__(self) -> str:
@@ -167,7 +178,8 @@ class RunHandle(Generic[Output]):
     async def cancel(self, reason: str = "") -> None:
         """Interrupt the run's code with `asyncio.CancelledError`: it may clean up with durable steps, within the workflow's `cleanup` time.
 
-        When this has returned, the run will end; `wait_for_completion` then raises `WorkflowCancelled`. Its queued tasks are withdrawn,
+        When this has returned, the run will end: as cancelled (`wait_for_completion` raises `WorkflowCancelled`) when its code lets the
+        interruption through, else as the code decides: a clean-up that raises something else fails it. Its queued tasks are withdrawn,
         those that run are told (`TaskContext.cancelled`), late results are refused. Once is enough: the second call changes nothing.
         Raises `RunNotFound` and `RunEnded`.
         """
@@ -209,7 +221,10 @@ class RunHandle(Generic[Output]):
             raise unknown_event(event.name, self.workflow, self._events)
         data = event.encode(payload)
         id = secrets.token_hex(8) if idempotency_key is None else f"k/{event.name}/{check_key(idempotency_key)}"
-        await self._mailbox.say(EventWord(id=id, name=event.name, payload=data), "sent events")
+        address = await self._mailbox.find_open("sent events")
+        if self._by_id:
+            await self._client.declared.check(event.name, address.workflow, address.version)
+        await self._mailbox.put(address, EventWord(id=id, name=event.name, payload=data), f"{self.id}/{id}")
 
     async def query(self, name: str, payload: Any = None) -> Any:
         """Ask for a view of the run's variables, as the workflow's `@order.query(name)` makes it; nothing is written.
@@ -242,8 +257,11 @@ class RunHandle(Generic[Output]):
                     last = each.number
                     yield progress(each)
 
-    async def describe(self) -> RunView:
-        """Everything about the run: each step with its attempts, inputs, outputs, times and workers. `RunNotFound` when there is none."""
+    async def describe(self, *, tree: bool = False) -> RunView:
+        """Everything about the run: each step with its attempts, inputs, outputs, times and workers; what it waits for; its messages.
+
+        `tree`: its sub-workflows are read as well, and theirs. `RunNotFound` when there is none.
+        """
         found = await self._client.load(self.id)
         if found is None:
             start = await self._client.waiting_start(self.workflow, self.version, self.id)
@@ -252,7 +270,9 @@ class RunHandle(Generic[Output]):
             if (found := await self._client.load(self.id)) is None:
                 raise self._missing()
         state, revision = found
-        return await self._judged(run_view(state, await self._client.history(state), revision), state)
+        journal = await self._client.history(state)
+        children = await read_tree(self._client, state, journal) if tree else ()
+        return await self._judged(run_view(state, journal, revision, children), state)
 
     async def _judged(self, view: RunView, waiting: RunState | Start) -> RunView:
         status = await self._client.stalls.judge(view.status, waiting)

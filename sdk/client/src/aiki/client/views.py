@@ -1,10 +1,12 @@
 """What clients see of a run: its status, and all of it."""
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
+from aiki.client.waits import WaitView, wait_views
+from aiki.client.words import MessageView, message_views
 from aiki.journal import Entry, Published, RecordedStep, RunState, Tick
 from aiki.types.failure import ErrorInfo
 from aiki.types.identifiers import RunId
@@ -13,6 +15,7 @@ from aiki.types.states import State, is_final
 
 __all__ = [
     "AttemptView",
+    "ChildView",
     "Progress",
     "RunStatus",
     "RunView",
@@ -92,10 +95,25 @@ class StepView(msgspec.Struct, frozen=True, kw_only=True):
     """The run that it is, if it is a sub-workflow."""
 
 
+class ChildView(msgspec.Struct, frozen=True, kw_only=True):
+    """A sub-workflow. `state` is "unknown" of one that was not read: it has expired, or the tree is too large."""
+
+    id: RunId
+    workflow: str
+    state: State | Literal["unknown"]
+    created_at: datetime | None = None
+    finished_at: datetime | None = None
+    error: ErrorInfo | None = None
+    waiting_on: tuple[str, ...] = ()
+    children: tuple["ChildView", ...] = ()
+
+
 class RunView(msgspec.Struct, frozen=True, kw_only=True):
     """All of a run.
 
-    `steps` stand in the order in which they were recorded, those without an outcome last; `sleeps_until` is its next alarm.
+    `steps` stand in the order in which they were recorded, those without an outcome last; `sleeps_until` is its next alarm. `worker` has
+    written it last. `waits`: what it waits for, since when, and what will wake it; `messages`: those that were applied to it. `children`
+    is there when it was asked for: `describe(tree=True)`; without, a step that is a sub-workflow names its run.
     """
 
     status: RunStatus
@@ -106,6 +124,11 @@ class RunView(msgspec.Struct, frozen=True, kw_only=True):
     ticks: int
     revision: int
     host: str
+    worker: str | None = None
+    waits: tuple[WaitView, ...] = ()
+    messages: tuple[MessageView, ...] = ()
+    parent: RunId | None = None
+    children: tuple[ChildView, ...] = ()
 
 
 def progress(published: Published) -> Progress:
@@ -166,36 +189,9 @@ def run_status(state: RunState) -> RunStatus:
         started_at=_instant(state.started_at),
         finished_at=_maybe(state.finished_at),
         error=state.held or state.error,
-        waiting_on=() if is_final(state.status) else tuple(_waits(state)),
+        waiting_on=tuple(wait.what for wait in wait_views(state)),
         idempotency_key=state.key,
     )
-
-
-def _waits(state: RunState) -> list[str]:
-    if state.held is not None:
-        return [f"its turns to work again: {state.held}"]
-    if state.paused is not None:
-        return ["its pause to end" + (f": {state.paused.reason}" if state.paused.reason else "")]
-    if state.begins_at is not None:
-        return [f"its instant {_instant(state.begins_at).isoformat()}"]
-    if state.retry_at is not None:
-        return [f"attempt {state.attempt + 1} of the workflow at {_instant(state.retry_at).isoformat()}"]
-    waits = []
-    for step in state.pending:
-        if step.due is not None:
-            waits.append(f"attempt {attempts_made(step.failed) + 1} of {step.name} at {_instant(step.due).isoformat()}")
-        elif step.child is not None:
-            waits.append(f"sub-workflow {step.name} (run {step.child.run_id})")
-        else:
-            limits = [limit for limit in (step.start_by, step.deadline_at) if limit is not None]
-            until = f", until {_instant(min(limits)).isoformat()} at most" if limits else ""
-            waits.append(f"{'step' if step.kind == 'local' else 'task'} {step.name}{until}")
-    for wait in state.waits:
-        names = " or ".join(wait.names)
-        waits.append(f"event {names} since {_instant(wait.since).isoformat()}")
-    if not waits and state.alarms:
-        waits.append(f"a timer at {_instant(min(alarm.due for alarm in state.alarms)).isoformat()}")
-    return waits
 
 
 def _attempts(failed: tuple[Attempt, ...]) -> tuple[AttemptView, ...]:
@@ -232,7 +228,7 @@ def _recorded(step: RecordedStep) -> StepView:
     )
 
 
-def run_view(state: RunState, history: list[Entry], revision: int) -> RunView:
+def run_view(state: RunState, history: list[Entry], revision: int, children: tuple[ChildView, ...] = ()) -> RunView:
     """Everything that is known of a stored run; `history` is its whole journal."""
     steps = [_recorded(entry) for entry in history if isinstance(entry, RecordedStep)]
     steps += [
@@ -270,4 +266,9 @@ def run_view(state: RunState, history: list[Entry], revision: int) -> RunView:
         ticks=sum(isinstance(entry, Tick) for entry in history),
         revision=revision,
         host=state.host,
+        worker=state.worker or None,
+        waits=wait_views(state),
+        messages=message_views(history),
+        parent=RunId(state.parent) if state.parent else None,
+        children=children,
     )

@@ -5,16 +5,34 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from aiki.cli.output import instant, short
-from aiki.journal import Entry, RecordedStep, Retried, Woken
+from aiki.client.words import MessageKind, message_view
+from aiki.journal import Entry, Marked, RecordedStep, Retried
 
 if TYPE_CHECKING:
+    from aiki.client import MessageView
     from aiki.types.messages import Attempt
 
-__all__ = ["entry_document", "entry_rows"]
+__all__ = ["entry_document", "entry_rows", "message_text"]
+
+_MESSAGES: dict[MessageKind, str] = {
+    "event": "event",
+    "update": "update",
+    "cancel": "cancelled",
+    "terminate": "terminated",
+    "cancel-task": "task-cancelled",
+    "pause": "paused",
+    "resume": "resumed",
+    "wake": "woken",
+}
 
 
 def entry_document(entry: Entry) -> dict[str, Any]:
-    """One entry: `entry` is "step", "tick" (timers fired) or "retried" (the workflow began again). Payloads are JSON values."""
+    """One entry. Payloads are JSON values.
+
+    `entry` is "step", "tick" (timers fired), "retried" (the workflow began again), "mark" (the code came by a place), or, of a message,
+    "event", "update", "cancelled", "terminated", "task-cancelled", "paused", "resumed", "woken", or "ignored" (it meant nothing then:
+    `what` says what it was).
+    """
     import msgspec
 
     if isinstance(entry, RecordedStep):
@@ -33,11 +51,23 @@ def entry_document(entry: Entry) -> dict[str, Any]:
             "output": msgspec.Raw(entry.value or b"null"),
             "error": entry.error,
             "failed_attempts": [_attempt(each) for each in entry.failed],
+            **({"child": entry.child} if entry.child else {}),
         }
     if isinstance(entry, Retried):
         return {"entry": "retried", "at": _instant(entry.at), "error": entry.error}
-    if isinstance(entry, Woken):
-        return {"entry": "woken", "at": _instant(entry.at), "id": entry.id}
+    if isinstance(entry, Marked):
+        return {"entry": "mark", "at": _instant(entry.at), "id": entry.id}
+    if (message := message_view(entry)) is not None:
+        document: dict[str, Any] = {"entry": "ignored" if message.ignored else _MESSAGES[message.what], "at": message.at, "id": message.id}
+        if message.ignored:
+            document["what"] = message.what
+        if message.name:
+            document["name"] = message.name
+        if message.what in ("event", "update") and not message.ignored:
+            document["payload"] = message.payload
+        if message.what in ("cancel", "terminate", "cancel-task", "pause"):
+            document["reason"] = message.reason
+        return document
     return {"entry": "tick", "at": _instant(entry.at)}
 
 
@@ -59,14 +89,32 @@ def entry_rows(entries: Sequence[Entry]) -> list[tuple[str, ...]]:
         if isinstance(entry, RecordedStep):
             outcome = f"failed: {entry.error}" if entry.error is not None else short(document["output"])
             said = (entry.name, entry.worker, " ".join(outcome.split()))
+        elif isinstance(entry, Marked):
+            said = ("mark", "", f"the code came by {entry.id!r}")
         elif isinstance(entry, Retried):
             said = ("", "", f"the workflow failed and begins again: {entry.error}")
-        elif isinstance(entry, Woken):
-            said = ("", "", "a sleep was ended early")
+        elif (message := message_view(entry)) is not None:
+            said = (message.name, "", " ".join(message_text(message).split()))
         else:
             said = ("", "", "timers fired")
         rows.append((str(number), instant(document["at"]), document["entry"], *said))
     return rows
+
+
+def message_text(message: "MessageView") -> str:
+    """What a message came to, in a few words."""
+    if message.ignored:
+        return f"{message.what}: meant nothing then"
+    why = f": {message.reason}" if message.reason else ""
+    said = {
+        "cancel": f"the run was told to end{why}",
+        "terminate": f"the run was ended{why}",
+        "cancel-task": f"its outstanding calls were withdrawn{why}",
+        "pause": f"what follows waits{why}",
+        "resume": "the pause was over",
+        "wake": "a sleep was ended early",
+    }
+    return said.get(message.what) or short(message.payload)
 
 
 def _instant(seconds: float) -> datetime:

@@ -6,8 +6,9 @@ from aiki.cli.actor import actor
 from aiki.cli.dev import dev
 from aiki.cli.doctor import doctor
 from aiki.cli.init import init
+from aiki.cli.message import run
+from aiki.cli.queue import queue
 from aiki.cli.replay import replay
-from aiki.cli.run import run
 from aiki.cli.schedule import schedule
 from aiki.cli.timer import timer
 from aiki.cli.worker import worker
@@ -21,7 +22,7 @@ def cli() -> None:
     """Durable workflows on NATS JetStream."""
 
 
-for _command in (dev, worker, timer, run, actor, schedule, replay, init, doctor):
+for _command in (dev, worker, timer, run, actor, queue, schedule, replay, init, doctor):
     cli.add_command(_command)
 
 

@@ -1,4 +1,4 @@
-"""`aiki run`: start runs, list them, look at them."""
+"""`aiki run`: start runs, list them, look at them. What one can say to them stands in `message`."""
 
 import sys
 from pathlib import Path
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from aiki.cli.aim import aim_at_one, find_id
 from aiki.cli.output import age, console, emit, instant, short, span, table
 from aiki.cli.session import Session, command
 from aiki.types.errors import DefinitionError
@@ -100,20 +101,30 @@ async def list_runs(session: Session, workflow: str | None, state: str | None, l
 
 
 @command("show", run)
-@click.argument("run_id", metavar="ID")
+@click.argument("run_id", metavar="[ID]", required=False)
+@aim_at_one
+@click.option("--tree", is_flag=True, help="Its sub-workflows, too, and theirs.")
 @click.option(
-    "--graph", type=click.Choice(["text", "mermaid"]), default=None, help="The states of a graph's nodes instead. Needs --module."
+    "--graph", type=click.Choice(["text", "mermaid"]), default=None, help="Instead, the states of a graph's nodes. Needs --module."
 )
 @click.option("--module", default=None, metavar="MODULE[:REGISTRY]", help="Where the graph is defined; for --graph.")
-async def show(session: Session, run_id: str, graph: Literal["text", "mermaid"] | None, module: str | None) -> None:
-    """Show a run: its status, its steps, and its timeline."""
-    from aiki.cli.steps import status_lines, steps_table
+async def show(
+    session: Session,
+    run_id: str | None,
+    key: str | None,
+    workflow: str | None,
+    tree: bool,
+    graph: Literal["text", "mermaid"] | None,
+    module: str | None,
+) -> None:
+    """Show a run: its status, what it waits for, its steps, the messages that were applied to it, and its timeline."""
+    from aiki.cli.steps import messages_table, status_lines, steps_table, tree_lines, waits_table
     from aiki.cli.timeline import timeline
 
     if (graph is None) != (module is None):
         raise click.UsageError("--graph and --module go together: a run's journal does not hold the definition of its graph")
     async with await session.connect() as client:
-        view = await (await client.handle(run_id)).describe()
+        view = await (await client.handle(find_id(run_id, key, workflow))).describe(tree=tree)
     if graph is not None and module is not None:
         _show_graph(session, view, graph, module)
         return
@@ -123,6 +134,12 @@ async def show(session: Session, run_id: str, graph: Literal["text", "mermaid"] 
     out = console()
     for line in status_lines(view):
         out.print(line, markup=False, soft_wrap=True)
+    for line in tree_lines(view):
+        out.print(line, markup=False, soft_wrap=True)
+    for part in (waits_table(view) if view.waits else None, messages_table(view) if view.messages else None):
+        if part is not None:
+            out.print()
+            out.print(part)
     if view.steps:
         out.print()
         out.print(steps_table(view))
@@ -148,8 +165,9 @@ def _show_graph(session: Session, view: "RunView", format: Literal["text", "merm
 
 
 @command("watch", run)
-@click.argument("run_id", metavar="ID")
-async def watch(session: Session, run_id: str) -> None:
+@click.argument("run_id", metavar="[ID]", required=False)
+@aim_at_one
+async def watch(session: Session, run_id: str | None, key: str | None, workflow: str | None) -> None:
     """Follow a run until it ends. The exit status is 0 when it completed, else 1. With --json: a line per change, with the whole run."""
     from contextlib import aclosing
 
@@ -157,7 +175,7 @@ async def watch(session: Session, run_id: str) -> None:
 
     state = "unknown"
     async with await session.connect() as client:
-        handle = await client.handle(run_id)
+        handle = await client.handle(find_id(run_id, key, workflow))
         with watcher(session.as_json) as shown:
             async with aclosing(handle.changes()) as changes:
                 async for view in changes:
@@ -168,29 +186,33 @@ async def watch(session: Session, run_id: str) -> None:
 
 
 @command("wake", run)
-@click.argument("run_id", metavar="ID")
-async def wake(session: Session, run_id: str) -> None:
+@click.argument("run_id", metavar="[ID]", required=False)
+@aim_at_one
+async def wake(session: Session, run_id: str | None, key: str | None, workflow: str | None) -> None:
     """End the sleep of the run that would end first, now."""
+    chosen = find_id(run_id, key, workflow)
     async with await session.connect() as client:
-        await (await client.handle(run_id)).wake()
-    emit({"id": run_id, "woken": True}) if session.as_json else click.echo(f"run {run_id} was sent the message")
+        await (await client.handle(chosen)).wake()
+    emit({"id": chosen, "woken": True}) if session.as_json else click.echo(f"run {chosen} was sent the message")
 
 
 @command("history", run)
-@click.argument("run_id", metavar="ID")
+@click.argument("run_id", metavar="[ID]", required=False)
+@aim_at_one
 @click.option("--export", type=click.Path(dir_okay=False, path_type=Path), default=None, help="Write all that `aiki replay` needs to FILE.")
-async def history(session: Session, run_id: str, export: Path | None) -> None:
+async def history(session: Session, run_id: str | None, key: str | None, workflow: str | None, export: Path | None) -> None:
     """Print a run's journal: what replay works from, entry by entry."""
     from aiki.cli.journal import entry_document, entry_rows
 
+    chosen = find_id(run_id, key, workflow)
     async with await session.connect() as client:
         if export is not None:
-            _write(export, (await (await client.handle(run_id)).history()).to_json())
-            emit({"run": run_id, "file": str(export)}) if session.as_json else click.echo(f"{export}: the history of run {run_id}")
+            _write(export, (await (await client.handle(chosen)).history()).to_json())
+            emit({"run": chosen, "file": str(export)}) if session.as_json else click.echo(f"{export}: the history of run {chosen}")
             return
-        found = await client.load(run_id)
+        found = await client.load(chosen)
         if found is None:
-            await (await client.handle(run_id)).get_status()  # queued, or RunNotFound
+            await (await client.handle(chosen)).get_status()  # queued, or RunNotFound
         entries = [] if found is None else await client.history(found[0])
     if session.as_json:
         emit([entry_document(entry) for entry in entries])

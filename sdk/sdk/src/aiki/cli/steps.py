@@ -3,14 +3,18 @@
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from aiki.cli.journal import message_text
 from aiki.cli.output import grid, instant, short, span
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from aiki.client import RunStatus, RunView, StepView
+    from aiki.client import ChildView, RunStatus, RunView, StepView
 
-__all__ = ["status_lines", "step_rows", "steps_table"]
+__all__ = ["messages_table", "status_lines", "step_rows", "steps_table", "tree_lines", "waits_table"]
+
+MOST_WAITS = 20
+MOST_MESSAGES = 50
 
 
 def status_lines(view: "RunView") -> list[str]:
@@ -24,6 +28,10 @@ def status_lines(view: "RunView") -> list[str]:
     ]
     if status.idempotency_key is not None:
         lines.append(f"key       {status.idempotency_key}")
+    if view.parent is not None:
+        lines.append(f"parent    {view.parent}")
+    if view.worker is not None:
+        lines.append(f"worker    {view.worker}")
     if status.attempts > 1:
         lines.append(f"attempt   {status.attempts} of the workflow")
     if view.revision:
@@ -51,6 +59,36 @@ def step_rows(view: "RunView") -> list[tuple[str, ...]]:
         (step.name, step.kind, step.state, str(step.attempts), step.worker or "", short(step.input, 40), _outcome(step))
         for step in view.steps
     ]
+
+
+def waits_table(view: "RunView") -> "Table":
+    """What it waits for, since when, and what will wake it; many are cut short."""
+    rows = [(wait.what, instant(wait.since), instant(wait.until), wait.wakes) for wait in view.waits[:MOST_WAITS]]
+    if (more := len(view.waits) - MOST_WAITS) > 0:
+        rows.append((f"… and {more} more", "", "", ""))
+    return grid(("waits for", "since (UTC)", "until at most", "woken by"), rows)
+
+
+def messages_table(view: "RunView") -> "Table":
+    """The messages that were applied to it, in order; of many the newest."""
+    hidden = len(view.messages) - MOST_MESSAGES
+    rows = [(f"… {hidden} before", "", "", "")] if hidden > 0 else []
+    rows += [(each.what, each.name, instant(each.at), message_text(each)) for each in view.messages[-MOST_MESSAGES:]]
+    return grid(("message", "name", "at (UTC)", ""), rows)
+
+
+def tree_lines(view: "RunView") -> list[str]:
+    """Its sub-workflows, a line each, as a tree."""
+    return ["", "children", *_branches(view.children, "  ")] if view.children else []
+
+
+def _branches(children: "tuple[ChildView, ...]", indent: str) -> list[str]:
+    lines = []
+    for child in children:
+        why = f": {short(str(child.error), 60)}" if child.error is not None else ""
+        lines.append(f"{indent}{child.workflow} {child.id} {child.state}{why}")
+        lines += _branches(child.children, indent + "  ")
+    return lines
 
 
 def _outcome(step: "StepView") -> str:

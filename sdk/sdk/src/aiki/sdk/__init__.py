@@ -1,7 +1,7 @@
 """Everything that users write with: `from aiki.sdk import task, workflow, Client, Worker`."""
 
 from aiki.actor import Actor, ActorContext, ActorRef, ActorView, actor, handler
-from aiki.client import Client, Event, Progress, RunHandle, RunStatus, RunView, ScheduleHandle, ScheduleView, event
+from aiki.client import Client, Event, Progress, QueueView, RunHandle, RunStatus, RunView, ScheduleHandle, ScheduleView, event
 from aiki.graph import Graph, graph, inputs, item, node, ref
 from aiki.schedules import Schedule
 from aiki.task import Retry, RetryAfter, Task, TaskContext, task
@@ -89,6 +89,7 @@ __all__ = [
     "PayloadTooLarge",
     "Progress",
     "QueryFailed",
+    "QueueView",
     "ResultTimeout",
     "Retry",
     "RetryAfter",

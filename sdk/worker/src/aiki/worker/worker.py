@@ -181,6 +181,11 @@ class Worker:
                 max_tasks=self._max_tasks,
                 python=platform.python_version(),
                 serves=tuple((task.queue or self.queue, task.name) for task in self.registry.tasks.values()),
+                events=tuple(
+                    (each.name, each.version, tuple(sorted(each.events)))
+                    for each in self.registry.workflows.values()
+                    if each.events is not None
+                ),
             )
             try:
                 await roster.report(self._client.transport, self._client.subjects, info)

@@ -47,8 +47,10 @@ _FAILURES = {TaskCancelled.code: TaskCancelled, TaskTimedOut.code: TaskTimedOut,
 class Context:
     """Given to a workflow's function. Time, chance and ids come from here, so that they are the same at each replay."""
 
-    def __init__(self, machine: RunMachine, events: Collection[str] | None = None) -> None:
+    def __init__(self, machine: RunMachine, events: Collection[str] | None = None, prefix: str = "") -> None:
         self._machine = machine
+        self._prefix = prefix
+        """Tells the steps of a hook from the same ones of the workflow."""
         self._events = events
         self._rng: random.Random | None = None
         self._webhooks: dict[str, int] = {}
@@ -172,6 +174,14 @@ class Context:
     async def publish(self, data: Any) -> None:
         """Tell whoever watches the run (`handle.updates()`), with its next commit; replayed code publishes nothing again."""
         self._machine.publish(_ANY.encode(data, "what the workflow publishes"))
+
+    def patched(self, id: str) -> bool:
+        """Whether to run new code: `if ctx.patched("2026-fraud-check"): await check.run(ctx, order)`.
+
+        True in runs that come here for the first time now, and ever after; False in those that came by before the change, which go on
+        the old way. Once no run is left that the change is new to, take the old code away; once none is left that knows it, the call.
+        """
+        return self._machine.patched(check_name(id, "patch"))
 
     def shielded(self) -> Shield:
         """`async with ctx.shielded():` the cancellation of the run interrupts this task only after the block."""
@@ -297,7 +307,7 @@ class Context:
             check_key(key)
         machine = self._machine
         options = StepOptions(queue, retry, timeout, key, limits)
-        content = content_hash(payload) if key is None else ""
+        content = self._prefix + content_hash(payload) if key is None else ""
         outcome = await machine.issue("task" if body is None else "local", name, payload, content, options, body)
         if outcome.error is None:
             return outcome.value

@@ -13,8 +13,8 @@ from aiki.schedules import Schedule
 from aiki.schema import Schema, read_signature
 from aiki.types.duration import Duration, seconds
 from aiki.types.errors import DefinitionError
-from aiki.types.identifiers import RunId
-from aiki.types.names import check_name
+from aiki.types.identifiers import RunId, keyed_run_id
+from aiki.types.names import check_key, check_name
 from aiki.types.retry import Retry
 from aiki.types.trigger import Trigger
 from aiki.workflow.child import ChildHandle
@@ -92,8 +92,10 @@ class Workflow(Generic[Input, Output]):
     # -- hooks, queries and updates
 
     def on_start(self, hook: HookFunction) -> HookFunction:
-        """`@order.on_start`: before the workflow's first line. What it raises fails the attempt; its tasks run once, also when the code
-        begins again."""
+        """`@order.on_start`: before the workflow's first line, once per run: an attempt after one in which it has ended does not call it.
+
+        What it raises fails the attempt.
+        """
         return self._add_hook("on_start", hook)
 
     def before_each(self, hook: HookFunction) -> HookFunction:
@@ -303,6 +305,10 @@ class Workflow(Generic[Input, Output]):
         """A handle of a run that exists already."""
         return RunHandle(client, RunId(run_id), self.name, self.version, self._signature.result, self.events)
 
+    def handle_by_key(self, client: Client, idempotency_key: str) -> RunHandle[Output]:
+        """A handle of the run that was started, or will be, with this idempotency key."""
+        return self.handle(client, keyed_run_id(self.name, check_key(idempotency_key)))
+
     def program(self, machine: RunMachine) -> Coroutine[Any, Any, bytes]:
         """The code of one run, for the engine."""
         return self._program(machine)
@@ -329,7 +335,9 @@ class Workflow(Generic[Input, Output]):
     async def _with_hooks(self, machine: RunMachine, context: Context, variables: Variables) -> bytes:
         hooks = self._hooks
         sleeps = SleepHooks(hooks, context, machine.loop)
-        await hooks.call("on_start", context)
+        if hooks.has("on_start") and not machine.marked_before("on_start"):
+            await hooks.call("on_start", Context(machine, self.events, "on-start."))
+            machine.mark("on_start")
         await hooks.call("before_each", context)
         if hooks.has("on_sleep"):
             machine.loop.on_sleep = sleeps.began

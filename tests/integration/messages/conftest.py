@@ -1,0 +1,17 @@
+"""A region of its own for each test."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from aiki.transport import EmbeddedNats
+from tests.integration.engine.place import Place
+
+
+@pytest.fixture
+async def place(nats: EmbeddedNats) -> AsyncIterator[Place]:
+    """A region with its streams, and nobody in it yet."""
+    made = Place(nats)
+    await made.open()
+    yield made
+    await made.close()
