@@ -88,7 +88,7 @@ class Generated:
         return found[0] if isinstance(found, list) else found
 
     def graph(self, name: str) -> Graph[list[int], dict[str, Any]]:
-        return graph(name=name, input=list[int], returns=dict[str, Any], nodes=self.nodes, retry=Retry.fixed(max_attempts=3, delay=0.5))
+        return graph(name=name, input=list[int], returns=dict[str, Any], nodes=self.nodes, retry=Retry.fixed(max_attempts=30, delay=0.5))
 
     def cancelled(self, made: Graph[Any, Any]) -> set[str]:
         """What a race may have taken back, and then counts as skipped."""
@@ -119,7 +119,17 @@ def mixers(box: list[Fleet], chance: random.Random) -> list[Any]:
         await ctx.sleep(chance.choice((0.01, 0.5)))
         return mix(numbers)
 
-    return [local, remote, flaky, child]
+    stumbled: set[str] = set()
+
+    @task(name="stumble")
+    async def stumble(numbers: list[int | None], context: TaskContext) -> int:
+        """Ends the first attempt of the run."""
+        if context.idempotency_key not in stumbled:
+            stumbled.add(context.idempotency_key)
+            raise ValueError("stumbles")
+        return mix(numbers)
+
+    return [local, remote, flaky, child, stumble]
 
 
 async def trial(
@@ -156,7 +166,9 @@ async def trial(
         for number in range(len(graphs)):
             group.create_task(start(number))
     assert {fleet.results[run] for run in runs} == {"completed"}
-    assert not fleet.repeated, fleet.repeated
+    # What failed is tried again by the next attempt of the run, which the fleet's observer does not know.
+    repeated = [each for each in fleet.repeated if "stumble!" not in each]
+    assert not repeated, repeated
     if not faults.lose:  # reading is no subject of this test
         for number, made in enumerate(graphs):
             handle = await made.enqueue(client, generated[number].input, idempotency_key=f"run-{number}")
