@@ -58,7 +58,7 @@ class Graph(Workflow[Input, Output]):
         self.ends = tuple(name for name, dependents in self.dependents.items() if not dependents)
         """Those that no other waits for."""
         self.racing = self._racing()
-        """Those whose input may differ from one attempt of the run to the next, for it depends on who was first."""
+        """Those whose input depends on who was first, and so might differ in another attempt of the run."""
 
     def __repr__(self) -> str:
         return f"<graph {self.name!r} version {self.version!r}>"
