@@ -29,11 +29,12 @@ from aiki.actors.stored import StoredRun
 from aiki.actors.topology import ACK_WAIT
 from aiki.actors.watchdog import Watchdog
 from aiki.clock import Clock
-from aiki.journal import Entry, RunMachine, RunState, StepId, Updated, decode_state, encode_state, new_run, reopened
-from aiki.kv import RunStore
+from aiki.journal import Entry, RunMachine, RunState, StepId, Updated, begun_again, decode_state, encode_state, new_run, reopened
+from aiki.kv import RunStore, StoredState
 from aiki.types.errors import Conflict, NonDeterminismError, NotConnected, PayloadTooLarge, RunEnded
 from aiki.types.failure import ErrorInfo
 from aiki.types.messages import (
+    Again,
     Answer,
     Ended,
     Mail,
@@ -115,6 +116,8 @@ class Activation:
         self._sent: set[int] = set()
         self._inherited = False
         self._doubtful = redelivered
+        self._late: set[Envelope] = set()
+        """Results that nobody waits for any more: the dispatch of one that was withdrawn is gone, so it cannot stand behind the turn."""
         self._unproven = False
         """Messages are held that no commit and no reading has shown to be judged rightly: none may be settled yet."""
         self._local = LocalSteps(run_id, host.worker_id, host, partial(_report, weakref.ref(self)))
@@ -262,6 +265,7 @@ class Activation:
     def _take_back(self) -> None:
         self._batch[:0] = self._held
         self._held.clear()
+        self._late.clear()
         self._unproven = False
 
     async def _complete_words(self, machine: RunMachine) -> None:
@@ -289,6 +293,8 @@ class Activation:
             for envelope in self._batch:
                 if isinstance(envelope.message, Update) and envelope.message.reply:
                     self._replies.setdefault(envelope.message.id, set()).add(envelope.message.reply)
+                if _is_late(machine, envelope.message):
+                    self._late.add(envelope)
                 machine.apply(envelope.message, now)
             machine.advance(now)
         finally:
@@ -396,8 +402,7 @@ class Activation:
             )
             return None
         elif is_final(stored.state):
-            await self._end_again(decode_state(stored.value))
-            return None
+            return await self._load_ended(stored)
         else:
             state = decode_state(stored.value)
         self._stored.take(stored, state)
@@ -406,6 +411,22 @@ class Activation:
         self._inherited = stored is not None
         self._local.inherit({(step.address, step.ordinal) for step in state.pending if step.due is None})
         return self._begin(state, journal)
+
+    async def _load_ended(self, stored: StoredState) -> RunMachine | None:
+        """A run that has ended, and perhaps is to go on."""
+        state = decode_state(stored.value)
+        self._stored.take(stored, state)
+        words = [envelope.message for envelope in self._batch if isinstance(envelope.message, Again)]
+        journal = await self._stored.journal(state) if words else []
+        for word in words:
+            if (whole := begun_again(state, journal, self._host.now(), word.id)) is not None:
+                await self._stored.keep_segments(state, None)
+                self._sent.clear()
+                machine = self._begin(state, whole)
+                machine.dirty = True
+                return machine
+        await self._end_again(state)
+        return None
 
     def _begin(self, state: RunState, journal: list[Entry]) -> RunMachine:
         machine = machine_of(self.definition, state, journal, self._host.environment)
@@ -460,12 +481,13 @@ class Activation:
         That one may be here more than once, redelivered or by way of the mailbox, and to settle any copy could take it away: all copies are
         kept.
         """
-        if len(self._held) < 2 or self._unproven:
+        standing = next((envelope for envelope in self._held if envelope not in self._late), None)
+        if standing is None or len(self._held) < 2 or self._unproven:
             return
-        anchor = identity(self._held[0].message)
+        anchor = identity(standing.message)
         kept = []
         for envelope in self._held:
-            if (own := identity(envelope.message)) is None or own == anchor:
+            if (own := identity(envelope.message)) is None or own == anchor or envelope in self._late:
                 kept.append(envelope)
             else:
                 envelope.done()
@@ -476,6 +498,7 @@ class Activation:
             envelope.refuse(delay)
         self._held.clear()
         self._batch.clear()
+        self._late.clear()
         self._unproven = False
 
     def _settle_all(self) -> None:
@@ -484,6 +507,7 @@ class Activation:
         for envelope in self._held:
             envelope.done()
         self._held.clear()
+        self._late.clear()
 
     async def _end(self, machine: RunMachine) -> None:
         state = machine.state
@@ -569,6 +593,13 @@ def _report(activation: "weakref.ref[Activation]", message: Mail) -> None:
     """A local step has come to something. While it runs, the host holds its activation: the reference is weak so that there is no cycle."""
     if (alive := activation()) is not None:
         alive.deliver(LocalEnvelope(message))
+
+
+def _is_late(machine: RunMachine, message: Mail) -> bool:
+    if not isinstance(message, StepResult | StepFailedOnce):
+        return False
+    step = machine.pending((message.address, message.ordinal))
+    return step is None or step.serial != message.serial
 
 
 def _says_otherwise(before: set[StepId], now: set[StepId]) -> NonDeterminismError:

@@ -80,7 +80,7 @@ class StoredRun:
         self.current = True
         self._committed = len(state.entries)
         if ttl is not None and state.sealed:
-            await self._keep_segments(state, ttl)
+            await self.keep_segments(state, ttl)
 
     async def hold(self, error: Exception) -> None:
         """Mark the run as stalled, whoever wrote it last."""
@@ -102,8 +102,8 @@ class StoredRun:
         state.sealed = [*state.sealed, end]
         self._committed = 0
 
-    async def _keep_segments(self, state: RunState, ttl: float) -> None:
-        """The run has ended: its segments expire with it."""
+    async def keep_segments(self, state: RunState, ttl: float | None) -> None:
+        """The run has ended, and its segments expire with it; or it goes on after all, and they do not (None)."""
         begin = 0
         for end in state.sealed:
             segment = await self._store.segment(self.run_id, begin, end)

@@ -51,6 +51,7 @@ from aiki.journal.updates import Updates
 from aiki.types.errors import NonDeterminismError, WorkflowCancelled, WorkflowStuck, WorkflowTimedOut
 from aiki.types.failure import ErrorInfo
 from aiki.types.messages import (
+    Again,
     AnyWord,
     Cancel,
     CancelStep,
@@ -115,7 +116,7 @@ class RunMachine:
         self._main: asyncio.Task[bytes] | None = None
         self._steps = Steps(self._record, self.loop)
         self.inbox = Inbox(self.loop)
-        self._applied = {entry.id for entry in history if not isinstance(entry, _UNNAMED)}
+        self._applied = {entry.id for entry in history if isinstance(entry, Retried) or not isinstance(entry, _UNNAMED)}
         self._deferred: list[tuple[int, Entry]] = []
         """Recorded during a pause, for the code to see afterwards."""
         self._cancellations = 0
@@ -209,6 +210,8 @@ class RunMachine:
                 self._unpause(message, now)
             case EndSleep():
                 self._end_sleep(message, now)
+            case Again():
+                pass  # it goes on already
 
     def advance(self, now: float) -> None:
         """Let time pass: steps whose time is over fail, timers of the code fire, and retries that are due begin."""

@@ -42,6 +42,7 @@ __all__ = [
     "Updated",
     "Wait",
     "Woken",
+    "begun_again",
     "decode_entries",
     "decode_state",
     "encode_entry",
@@ -81,11 +82,13 @@ class Tick(msgspec.Struct, frozen=True, array_like=True, tag="tick"):
     at: float
 
 
-class Retried(msgspec.Struct, frozen=True, array_like=True, tag="again"):
+class Retried(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, tag="again"):
     """The workflow's code failed with `error` and begins again at `at`: failed steps recorded before are void, completed ones stand."""
 
     at: float
     error: ErrorInfo
+    id: str = ""
+    """Of the request, if it was by request."""
 
 
 class Woken(msgspec.Struct, frozen=True, array_like=True, tag="woken"):
@@ -374,6 +377,22 @@ def new_run(start: Start, now: float) -> RunState:
         deadline=start.deadline,
         queue=start.queue,
     )
+
+
+def begun_again(state: RunState, journal: list[Entry], now: float, id: str) -> list[Entry] | None:
+    """Take a run that has ended without a result back to life, by request `id`: its whole journal, or None when it is not to be.
+
+    The state is changed in place. What has completed is kept, and everything else begins anew.
+    """
+    if state.status == "completed" or any(isinstance(entry, Retried | Ignored) and entry.id == id for entry in journal):
+        return None
+    entry = Retried(now, state.error or ErrorInfo(type=state.status), id)
+    state.entries.append(encode_entry(entry))
+    state.attempt += 1
+    state.status, state.error, state.finished_at, state.retry_at, state.begins_at = "running", None, None, None, None
+    state.cancelled, state.pending, state.outbox, state.alarms = None, [], [], []
+    state.started_at = now
+    return [*journal, entry]
 
 
 def reopened(state: RunState) -> RunState:

@@ -12,6 +12,7 @@
     ├── UnknownWorkflow            nobody serves that workflow or version
     ├── RunNotFound                there is no run with that id
     ├── RunEnded                   the run has ended: it takes no messages any more
+    ├── NotRetryable               the run has not ended, or has a result: it cannot be retried
     ├── UnknownEvent               the workflow waits for no event of that name
     ├── QueryFailed                a query could not be answered
     ├── UpdateFailed               the workflow's handler of an update raised, or there is none
@@ -87,6 +88,7 @@ __all__ = [
     "NoResponders",
     "NonDeterminismError",
     "NotConnected",
+    "NotRetryable",
     "OutcomeUnknown",
     "PayloadError",
     "PayloadTooLarge",
@@ -207,6 +209,12 @@ class RunEnded(AikiError):
     """The run has ended: it takes no messages any more. Fields: `run_id`, `state`."""
 
     code = "run_ended"
+
+
+class NotRetryable(AikiError):
+    """Only a run that has ended without a result can be retried. Fields: `run_id`, `state`."""
+
+    code = "not_retryable"
 
 
 class UnknownEvent(AikiError):

@@ -15,6 +15,7 @@ from aiki.types.states import State
 
 __all__ = [
     "NOT_BEGUN",
+    "Again",
     "Answer",
     "AnyWord",
     "Attempt",
@@ -235,7 +236,13 @@ class Ended(_Wire, frozen=True, tag="ended"):
     error: ErrorInfo | None
 
 
-AnyWord = Event | Update | Cancel | CancelStep | Pause | Unpause | EndSleep
+class Again(Word, frozen=True, tag="again"):
+    """Go on where the run has failed: what has completed stands, what has failed is done again."""
+
+    reason: str = ""
+
+
+AnyWord = Event | Update | Cancel | CancelStep | Pause | Unpause | EndSleep | Again
 Mail = Start | StepResult | StepFailedOnce | Wake | Resume | Ended | StepBegun | AnyWord
 
 

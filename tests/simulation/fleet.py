@@ -9,7 +9,7 @@ from typing import Any
 
 from aiki.actors import init
 from aiki.clock import VirtualClock, VirtualTimeLoop
-from aiki.journal import RecordedStep, decode_entries, decode_state
+from aiki.journal import RecordedStep, Retried, decode_entries, decode_state
 from aiki.journal.operation import keyed_address
 from aiki.sdk import Client, Task, TaskCancelled, TaskContext, Worker, Workflow
 from aiki.transport import Ack, Faults, Headers, MemoryServer
@@ -167,7 +167,14 @@ class Fleet:
         """Every commit: what was recorded stays, nothing is recorded twice, what has ended stays ended."""
         state = decode_state(data)
         ended = self.results.get(state.run_id)
-        assert ended in (None, state.status), f"run {state.run_id} was {ended}, and then {state.status}"
+        if (
+            ended is not None
+            and ended != "completed"
+            and any(isinstance(each, Retried) and each.id for each in decode_entries(state.entries))
+        ):
+            del self.results[state.run_id]  # it was retried by request
+        else:
+            assert ended in (None, state.status), f"run {state.run_id} was {ended}, and then {state.status}"
         if is_final(state.status):
             self.results[state.run_id] = state.status
         self.commits += 1

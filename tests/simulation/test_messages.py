@@ -20,6 +20,7 @@ from aiki.sdk import (
     TaskContext,
     Variables,
     WorkflowCancelled,
+    WorkflowFailed,
     event,
     task,
     workflow,
@@ -154,7 +155,14 @@ def definitions(world: World) -> dict[str, Any]:
     def query_sum(state: Variables) -> int:
         return sum(state.booked)
 
-    return {each.name: each for each in (work, clean, collect, node, endless, endless_child, account)}
+    @workflow(name="stubborn")
+    async def stubborn(ctx: Context, most: int) -> list[int]:
+        done = [await work.run(ctx, number) for number in range(ctx.attempt)]
+        if ctx.attempt < most:
+            raise ValueError("not yet")
+        return done
+
+    return {each.name: each for each in (stubborn, work, clean, collect, node, endless, endless_child, account)}
 
 
 def chance_of(ctx: Context) -> float:
@@ -209,6 +217,17 @@ async def cancel_it(world: World, client: Client, parts: dict[str, Any], key: in
                 await client.run(step.child, "endless-child", "1.0.0").wait_for_completion(timeout=3600)
 
 
+async def retry_it(world: World, client: Client, parts: dict[str, Any], key: int) -> None:
+    most = world.chance.randrange(2, 5)
+    handle: RunHandle[list[int]] = await parts["stubborn"].enqueue(client, most, idempotency_key=f"stubborn-{key}")
+    for _ in range(most - 1):
+        with pytest.raises(WorkflowFailed):
+            await handle.wait_for_completion(timeout=3600)
+        await handle.retry()
+    assert await handle.wait_for_completion(timeout=3600) == list(range(most))
+    assert (await handle.get_status()).attempts == most
+
+
 async def book_it(world: World, client: Client, parts: dict[str, Any], key: int) -> None:
     chance = world.chance
     handle: RunHandle[list[int]] = await parts["account"].enqueue(client, 5, idempotency_key=f"account-{key}")
@@ -237,7 +256,7 @@ async def trial(clock: VirtualClock, seed: int, *, faults: Faults, kills: int, c
 
     async with asyncio.TaskGroup() as group:
         group.create_task(reaper())
-        for key, scene in enumerate((send_numbers, send_numbers, grow_tree, cancel_it, cancel_it, book_it)):
+        for key, scene in enumerate((send_numbers, send_numbers, grow_tree, cancel_it, cancel_it, book_it, retry_it)):
             group.create_task(scene(world, client, parts, key))
     assert not fleet.repeated, fleet.repeated
     for process in fleet.processes:

@@ -10,7 +10,7 @@ SURFACE = {
     "aiki.sdk": """Actor ActorContext ActorDeadlock ActorError ActorFailed ActorHeld ActorNotFound ActorRef ActorStopped ActorTimeout
         ActorView AikiError BackfillTooLarge ChildCancelled ChildFailed ChildHandle ChildTimedOut Client Context
         DefinitionError ErrorInfo Event EventTimeout Graph HookInfo IdempotencyConflict InvalidGraph InvalidName InvalidSchedule
-        NonDeterminismError PayloadError PayloadTooLarge Progress QueryFailed QueueView ResultTimeout Retry RetryAfter RunEnded
+        NonDeterminismError NotRetryable PayloadError PayloadTooLarge Progress QueryFailed QueueView ResultTimeout Retry RetryAfter RunEnded
         RunHandle RunId RunNotFound RunStatus RunView Schedule ScheduleConflict ScheduleHandle ScheduleId ScheduleNotFound
         ScheduleView Task TaskCancelled TaskContext TaskFailed TaskId TaskTimedOut Trigger UnknownEvent UnknownHandler
         UnknownWorkflow UpdateFailed Variables Webhook WebhookExpired WebhookInvalid Worker WorkerId WorkerLost Workflow

@@ -6,8 +6,8 @@ import msgspec
 
 from aiki.client.unstarted import end_unstarted
 from aiki.transport.surely import surely
-from aiki.types.errors import RunEnded, RunNotFound
-from aiki.types.messages import AnyWord, Cancel, Start, encode
+from aiki.types.errors import NotRetryable, RunEnded, RunNotFound
+from aiki.types.messages import Again, AnyWord, Cancel, Start, encode
 from aiki.types.states import State, is_final
 
 if TYPE_CHECKING:
@@ -66,6 +66,14 @@ class Mailbox:
         address = await self.find_open(what)
         if address.start is not None and isinstance(word, Cancel) and await end_unstarted(self._client, address.start, word):
             return
+        await self.put(address, word, f"{self._run_id}/{word.id}")
+
+    async def say_to_ended(self, word: Again) -> None:
+        """The same to a run that has ended without a result; `NotRetryable` when this one has not."""
+        address = await self.find()
+        if not is_final(address.status) or address.status == "completed":
+            message = f"run {self._run_id} is {address.status}: only one that has ended without a result can go on"
+            raise NotRetryable(message, run_id=self._run_id, state=address.status)
         await self.put(address, word, f"{self._run_id}/{word.id}")
 
     async def put(self, address: Address, word: AnyWord, message_id: str) -> None:

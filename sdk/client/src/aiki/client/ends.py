@@ -50,6 +50,10 @@ class Ends:
         """Whether the run's end will be announced here, as far as is known."""
         return run_id in self._expected
 
+    def forget(self, run_id: str) -> None:
+        """The run's end will not be announced here, though this client has started it: it was announced already, and is taken back."""
+        self._expected.pop(run_id, None)
+
     def tell(self, ended: Ended) -> None:
         """Pass an end on to whoever waits for it."""
         self._expected.pop(ended.run_id, None)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import msgspec
 
 from aiki.client.address import Mailbox
+from aiki.client.again import begin_again
 from aiki.client.asking import query, update
 from aiki.client.changes import Changes
 from aiki.client.event import Event, unknown_event
@@ -30,7 +31,7 @@ from aiki.types.errors import (
     WorkflowTimedOut,
 )
 from aiki.types.identifiers import RunId, is_run_id
-from aiki.types.messages import Cancel, CancelStep, Ended, EndSleep, Pause, Start, Unpause
+from aiki.types.messages import Again, Cancel, CancelStep, Ended, EndSleep, Pause, Start, Unpause
 from aiki.types.messages import Event as EventWord
 from aiki.types.names import check_key
 from aiki.types.states import is_final
@@ -188,6 +189,17 @@ class RunHandle(Generic[Output]):
     async def terminate(self, reason: str = "") -> None:
         """End the run without asking its code, which cannot clean up. Raises `RunNotFound` and `RunEnded`."""
         await self._mailbox.say(Cancel(id=secrets.token_hex(8), reason=reason, terminate=True), "terminated")
+
+    async def retry(self, reason: str = "") -> None:
+        """Go on where the run has failed, was cancelled or has timed out: completed steps are kept, failed ones run again.
+
+        The workflow's code begins anew, as at an attempt of its own, and its time limits count from now. When this has returned, the run
+        will go on. Raises `NotRetryable` when it has not ended or is completed, and `RunNotFound`.
+        """
+        word = Again(id=secrets.token_hex(8), reason=reason)
+        await self._mailbox.say_to_ended(word)
+        await begin_again(self._client, self.id, word)
+        self._client.ends.forget(self.id)
 
     async def cancel_task(self, name: str, reason: str = "") -> None:
         """Withdraw the outstanding calls of a task (or step, or sub-workflow) by name: the code that waits for them gets `TaskCancelled`.

@@ -20,7 +20,7 @@ Payload = TypeVar("Payload")
 
 AT_A_TIME = 64
 
-Done = Literal["sent", "cancelled", "terminated", "paused", "resumed"]
+Done = Literal["sent", "cancelled", "terminated", "paused", "resumed", "retried"]
 
 Report = dict[RunId, Done | AikiError]
 """What became of the message, for each run: it has it, durably, or why not (`RunEnded`, `RunNotFound`, `UnknownEvent`, …)."""
@@ -113,6 +113,19 @@ class Many:
         """End the pause of many runs: see `RunHandle.resume`. Of a filter without a state only paused runs are meant."""
         state = "paused" if ids is None and state is None else state
         return await _tell(self, "resumed", lambda run: run.resume(), ids, workflow, state, progress)
+
+    async def retry_many(
+        self: Runs,
+        ids: Iterable[str] | None = None,
+        *,
+        workflow: str | None = None,
+        state: str | None = None,
+        reason: str = "",
+        progress: Progress | None = None,
+    ) -> Report:
+        """Retry many runs: see `RunHandle.retry`. Of a filter without a state only failed runs are meant."""
+        state = "failed" if ids is None and state is None else state
+        return await _tell(self, "retried", lambda run: run.retry(reason), ids, workflow, state, progress)
 
 
 async def _tell(

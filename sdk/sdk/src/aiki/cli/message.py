@@ -78,6 +78,15 @@ async def resume(session: Session, ids: tuple[str, ...], **aim: Any) -> None:
     await Aim(ids, **aim).tell(session, "resume", lambda client, which: client.resume_many(**which))
 
 
+@command("retry", run)
+@IDS
+@REASON
+@aim_at_many
+async def retry(session: Session, ids: tuple[str, ...], reason: str, **aim: Any) -> None:
+    """Take runs up again that have ended without a result: completed steps are kept. With --all, without a state, the failed ones."""
+    await Aim(ids, **aim).tell(session, "retry", lambda client, which: client.retry_many(reason=reason, **which))
+
+
 @command("cancel-task", run)
 @click.argument("words", nargs=-1, required=True, metavar="[ID] TASK")
 @REASON
