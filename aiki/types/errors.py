@@ -3,6 +3,7 @@
     AikiError
     ├── DefinitionError            a task or workflow is declared wrongly (name, signature, payload type, duplicate)
     │   ├── InvalidName            a name that cannot be used, and why
+    │   ├── InvalidGraph           a graph that cannot work: which node, and why
     │   ├── InvalidSchedule        a schedule that is wrong or never fires
     │   └── BackfillTooLarge       a backfill would start more runs than it may
     ├── PayloadError               a value does not fit its declared type, or cannot be encoded
@@ -80,6 +81,7 @@ __all__ = [
     "DurableLoopError",
     "EventTimeout",
     "IdempotencyConflict",
+    "InvalidGraph",
     "InvalidName",
     "InvalidSchedule",
     "JetStreamDisabled",
@@ -155,6 +157,12 @@ class InvalidName(DefinitionError):
     """A name cannot be used. Fields: `name`, `what` (which kind of name), `reason`."""
 
     code = "invalid_name"
+
+
+class InvalidGraph(DefinitionError):
+    """A graph is declared wrongly. Fields: `graph`, `node` (None when it is no single node), `reason`."""
+
+    code = "invalid_graph"
 
 
 class InvalidSchedule(DefinitionError):

@@ -17,6 +17,7 @@ from aiki.sdk import (
     ChildHandle,
     Client,
     Context,
+    Graph,
     HookInfo,
     QueueView,
     Retry,
@@ -29,7 +30,12 @@ from aiki.sdk import (
     Worker,
     actor,
     event,
+    graph,
     handler,
+    inputs,
+    item,
+    node,
+    ref,
     task,
     workflow,
 )
@@ -164,6 +170,32 @@ class Cart(Actor):
     @handler
     async def clear(self, ctx: ActorContext) -> None:
         self.items.clear()
+
+
+shipping = graph(
+    name="shipping",
+    input=Order,
+    returns=str,
+    nodes=[
+        node("weights", weigh, each=[{"weight": 1.5}], concurrency=2, timeout=timedelta(seconds=5)),
+        node("charge", charge, input={"order_id": inputs.id, "amount": inputs.amount}, when=(inputs.amount > 0) & ~inputs.id.is_in(["x"])),
+        node("label", label, each=ref("weights"), input={"weight": item}, after=["charge"], retry=Retry.never()),
+        node("ship", ship, input=inputs, after=["charge", "label"], join="any", cancel_rest=True, heartbeat=5),
+        node("invoice", invoice, input=inputs, deadline=60),
+    ],
+    output=ref("ship").otherwise("nothing"),
+)
+assert_type(shipping, Graph[Order, str])
+assert_type(shipping.render("mermaid"), str)
+half_typed = graph(name="half", input=Order, nodes=[node("invoice", invoice, input=inputs)])
+
+
+async def graphs(client: Client, ctx: Context) -> None:
+    handle = await shipping.enqueue(client, Order(id="1", amount=1))
+    assert_type(await handle.wait_for_completion(), str)
+    assert_type(await shipping.run(ctx, Order(id="1", amount=1)), str)
+    await half_typed.enqueue(client, Order(id="1", amount=1))
+    Worker(client).registry.add(shipping)
 
 
 async def actors(client: Client, ctx: Context) -> None:

@@ -2,7 +2,22 @@
 
 import msgspec
 
-from aiki.sdk import Actor, ActorContext, Client, Context, TaskContext, Worker, actor, event, handler, task, workflow
+from aiki.sdk import (
+    Actor,
+    ActorContext,
+    Client,
+    Context,
+    TaskContext,
+    Worker,
+    actor,
+    event,
+    graph,
+    handler,
+    inputs,
+    node,
+    task,
+    workflow,
+)
 from aiki.testing import TestEnvironment
 
 
@@ -40,6 +55,18 @@ class Cart(Actor):
     @handler
     async def add(self, ctx: ActorContext, item: str) -> int:
         return len(item)
+
+
+shipping = graph(name="shipping", input=Order, returns=str, nodes=[node("ship", ship, input=inputs)])
+node("ship", Order)  # E: node
+node("ship", ship, join="most")  # E: join
+node("ship", ship, concurrency="all")  # E: concurrency
+node("ship", ship, when="inputs.id")  # E: when
+
+
+async def graphs(client: Client) -> None:
+    handle = await shipping.enqueue(client, Payment("1"))  # E: Order
+    number: int = await (await shipping.enqueue(client, Order("1"))).wait_for_completion()  # E: str
 
 
 async def actors(client: Client) -> None:

@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -13,7 +13,7 @@ from aiki.types.errors import DefinitionError
 from aiki.types.states import STATES
 
 if TYPE_CHECKING:
-    from aiki.client import OnConflict
+    from aiki.client import OnConflict, RunView
 
 __all__ = ["run"]
 
@@ -104,13 +104,30 @@ async def list_runs(session: Session, workflow: str | None, state: str | None, l
 @click.argument("run_id", metavar="[ID]", required=False)
 @aim_at_one
 @click.option("--tree", is_flag=True, help="Its sub-workflows, too, and theirs.")
-async def show(session: Session, run_id: str | None, key: str | None, workflow: str | None, tree: bool) -> None:
+@click.option(
+    "--graph", type=click.Choice(["text", "mermaid"]), default=None, help="Instead, the states of a graph's nodes. Needs --module."
+)
+@click.option("--module", default=None, metavar="MODULE[:REGISTRY]", help="Where the graph is defined; for --graph.")
+async def show(
+    session: Session,
+    run_id: str | None,
+    key: str | None,
+    workflow: str | None,
+    tree: bool,
+    graph: Literal["text", "mermaid"] | None,
+    module: str | None,
+) -> None:
     """Show a run: its status, what it waits for, its steps, the messages that were applied to it, and its timeline."""
     from aiki.cli.steps import messages_table, status_lines, steps_table, tree_lines, waits_table
     from aiki.cli.timeline import timeline
 
+    if (graph is None) != (module is None):
+        raise click.UsageError("--graph and --module go together: a run's journal does not hold the definition of its graph")
     async with await session.connect() as client:
         view = await (await client.handle(find_id(run_id, key, workflow))).describe(tree=tree)
+    if graph is not None and module is not None:
+        _show_graph(session, view, graph, module)
+        return
     if session.as_json:
         emit(view)
         return
@@ -128,6 +145,23 @@ async def show(session: Session, run_id: str | None, key: str | None, workflow: 
         out.print(steps_table(view))
         out.print()
         out.print(timeline(view, out.width))
+
+
+def _show_graph(session: Session, view: "RunView", format: Literal["text", "mermaid"], module: str) -> None:
+    from aiki.cli.target import collect
+    from aiki.graph import Graph, progress_of, render_run
+    from aiki.worker import Registry
+
+    registry = Registry()
+    collect((module,), registry)
+    name, version = view.status.workflow, view.status.version
+    found = registry.workflows.get((name, version))
+    if not isinstance(found, Graph):
+        raise DefinitionError(f"{module!r} has no graph {name!r} of version {version!r}, which is what the run is one of", where="module")
+    if session.as_json:
+        emit(progress_of(found, view))
+    else:
+        click.echo(render_run(found, view, format), nl=False)
 
 
 @command("watch", run)

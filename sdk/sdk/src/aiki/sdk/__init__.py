@@ -2,6 +2,7 @@
 
 from aiki.actor import Actor, ActorContext, ActorRef, ActorView, actor, handler
 from aiki.client import Client, Event, Progress, QueueView, RunHandle, RunStatus, RunView, ScheduleHandle, ScheduleView, event
+from aiki.graph import Graph, graph, inputs, item, node, ref
 from aiki.schedules import Schedule
 from aiki.task import Retry, RetryAfter, Task, TaskContext, task
 from aiki.types.errors import (
@@ -20,6 +21,7 @@ from aiki.types.errors import (
     DefinitionError,
     EventTimeout,
     IdempotencyConflict,
+    InvalidGraph,
     InvalidName,
     InvalidSchedule,
     NonDeterminismError,
@@ -78,8 +80,10 @@ __all__ = [
     "ErrorInfo",
     "Event",
     "EventTimeout",
+    "Graph",
     "HookInfo",
     "IdempotencyConflict",
+    "InvalidGraph",
     "InvalidName",
     "InvalidSchedule",
     "NonDeterminismError",
@@ -131,7 +135,12 @@ __all__ = [
     "WorkflowTimedOut",
     "actor",
     "event",
+    "graph",
     "handler",
+    "inputs",
+    "item",
+    "node",
+    "ref",
     "task",
     "workflow",
 ]
