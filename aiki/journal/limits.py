@@ -18,6 +18,8 @@ class RunLimits:
         self._timeout = timeout
         self._last = None if deadline is None or state.begins_at is not None else state.started_at + deadline
         self._cleanup = cleanup
+        self.bounded = timeout is not None or self._last is not None
+        """Whether anything can be over, but for a clean-up."""
 
     def next(self) -> float | None:
         """The instant at which the earliest of them is over."""

@@ -557,6 +557,8 @@ class RunMachine:
         if state.paused is not None:
             return
         limits = self._limits
+        if state.cancelled is None and not limits.bounded:
+            return
         if state.cancelled is not None:
             if limits.cleanup_over(now):
                 self._end_cancelled(now)

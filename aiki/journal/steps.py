@@ -67,6 +67,8 @@ class Steps:
         """Some were withdrawn, or their time was over: their bodies are to be stopped."""
         self.earliest = math.inf
         """No step's time is over before this instant: most turns need not look at every step."""
+        self._timed = False
+        """Whether any step has ever waited for an instant."""
         for step in self._pending.values():
             self._bound(step)
 
@@ -307,7 +309,7 @@ class Steps:
         pending.failed = kept_attempts(pending.failed + message.failed)
         pending.details = message.details if message.details is not None else pending.details
         pending.due = now + message.delay
-        self._record.dirty = True
+        self._timed = self._record.dirty = True
         if pending.deadline_at is not None and pending.due >= pending.deadline_at:
             pending.deadline_at = now
             self._bound(pending)
@@ -324,6 +326,8 @@ class Steps:
 
     def next_due(self) -> float | None:
         """The instant of the next attempt of a local step, or at which a step's time is over."""
+        if not self._timed:
+            return None
         return min((instant for step in self._pending.values() if (instant := next_instant(step)) is not None), default=None)
 
     # -- limits
@@ -355,6 +359,7 @@ class Steps:
 
     def _bound(self, step: PendingStep) -> None:
         limit = limit_of(step)
+        self._timed |= limit is not None or step.due is not None
         if limit is not None and limit < self.earliest:
             self.earliest = limit
 

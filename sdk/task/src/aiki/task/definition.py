@@ -162,8 +162,11 @@ class Task(Generic[Input, Output, Parameters, Returned]):
         is_local = self.local if local is None else local
         what = f"task {self.name!r}"
         limit = None if timeout is None else seconds(timeout, f"timeout of {what}", least=LEAST_LIMIT)
-        limits = Limits.of(what, deadline=deadline, start_timeout=start_timeout, heartbeat=heartbeat)
-        check_heartbeat(limit, limits.heartbeat, what)
+        limits = self.limits
+        if deadline is not None or start_timeout is not None or heartbeat is not None:
+            given = Limits.of(what, deadline=deadline, start_timeout=start_timeout, heartbeat=heartbeat)
+            check_heartbeat(limit, given.heartbeat, what)
+            limits = given.over(limits)
         # A task worker knows the task's own retry and timeout; a host that runs it locally need not have it registered.
         value = await ctx.run_step(
             self.name,
@@ -173,7 +176,7 @@ class Task(Generic[Input, Output, Parameters, Returned]):
             queue=check_name(queue, "queue") if queue is not None else self.queue,
             retry=self.retry if retry is None and is_local else retry,
             timeout=self.timeout if limit is None and is_local else limit,
-            limits=limits.over(self.limits),
+            limits=limits,
         )
         output: Output = self._signature.result.decode(value, self._result)
         return output
