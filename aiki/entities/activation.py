@@ -120,6 +120,11 @@ class Activation:
         self.sent = set()
         self._judge.forget()
 
+    def retire(self) -> None:
+        """Nobody has it any more. It and its judge know each other: left to the garbage collector, thousands would pile up."""
+        self.evict()
+        self._judge.release()
+
     @property
     def waiting(self) -> list[Envelope]:
         """The calls that have no answer yet."""

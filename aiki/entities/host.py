@@ -86,12 +86,13 @@ class EntityHost:
     def turn_ended(self, activation: Activation) -> None:
         self._busy.pop(activation.key, None)
         if activation.state is None or self._stopping:
+            activation.retire()
             return
         loop = asyncio.get_running_loop()
         activation.idle_since = loop.time()
         self._idle[activation.key] = activation
         if len(self._idle) > self._cached:
-            self._idle.popitem(last=False)
+            self._idle.popitem(last=False)[1].retire()
         if self._sweeper is None:
             self._sweeper = loop.call_later(self._idle_seconds, self._sweep)
 
@@ -229,3 +230,4 @@ class EntityHost:
                 self._sweeper = loop.call_at(activation.idle_since + self._idle_seconds, self._sweep)
                 return
             del self._idle[activation.key]
+            activation.retire()

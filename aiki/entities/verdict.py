@@ -53,6 +53,10 @@ class Judge:
         self.dirty = False
         self.cancelled.clear()
 
+    def release(self) -> None:
+        """The actor leaves the memory, and must not be held by this."""
+        del self._actor
+
     def slow(self, envelope: "Envelope") -> bool:
         """Whether that handler has been seen to take long."""
         return self._slow is not None and envelope.call.handler in self._slow
