@@ -105,10 +105,13 @@ class Outbox:
                     reason=f"its parent, run {state.run_id}, needs it no more",
                     terminate=child.close == "terminate",
                 )
-                mailbox = self._subjects.run_words(child.workflow, child.version, child.run_id)
+                mailbox = self._of(child).run_words(child.workflow, child.version, child.run_id)
                 return self._transport.publish(mailbox, encode(word), message_id=message_id)
             case OutMail():
                 return self._transport.publish(entry.mailbox, entry.data, message_id=message_id)
+
+    def _of(self, child: ChildRun) -> Subjects:
+        return Subjects(child.region) if child.region else self._subjects
 
     def _mailbox(self, state: RunState) -> str:
         return f"{self._subjects.run_mail(state.workflow, state.version)}{state.run_id}"
@@ -180,7 +183,7 @@ class Outbox:
             queue=child.queue,
             shares=child.shares,
         )
-        target = self._subjects.run_start(child.workflow, child.version, child.run_id)
+        target = self._of(child).run_start(child.workflow, child.version, child.run_id)
         return self._transport.publish(target, encode(start), headers=state.trace or None, message_id=message_id)
 
     async def notify(self, mailbox: str, data: bytes, message_id: str) -> None:

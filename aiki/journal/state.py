@@ -195,6 +195,8 @@ class ChildRun(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True)
     deadline: float | None = None
     queue: str | None = None
     shares: bool = False
+    region: str = ""
+    """Where it runs; "": where its parent does."""
 
 
 class PendingStep(msgspec.Struct, array_like=True, omit_defaults=True):

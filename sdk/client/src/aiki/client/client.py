@@ -75,6 +75,7 @@ class Client(Many):
         self.looks_again = looks_again
         self.transport = transport
         self.region = region
+        self._regions: dict[str, Client] = {}
         self.subjects = Subjects(region)
         self.reads_server_clock = reads_server_clock
         self.clock = self.server_clock(clock or SystemClock())
@@ -133,6 +134,16 @@ class Client(Many):
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         await self.close()
+
+    def in_region(self, region: str) -> "Client":
+        """A client of another region on the same NATS, over this connection ("": this one)."""
+        if region in ("", self.region):
+            return self
+        if region not in self._regions:
+            self._regions[region] = Client(
+                self.transport, region=region, clock=self.clock, looks_again=self.looks_again, reads_server_clock=False
+            )
+        return self._regions[region]
 
     # -- schedules
 

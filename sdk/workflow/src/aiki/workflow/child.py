@@ -62,8 +62,8 @@ class ChildHandle(Generic[Output]):
 
     async def send(self, event: Event[Payload], payload: Payload) -> None:
         """Send the child an event, durably and once."""
-        await self._context.send(self.id, event, payload)
+        await self._context.send(self.id, event, payload, region=self._child.region)
 
     async def cancel(self, reason: str = "") -> None:
         """Tell the child to end; waiting for it then raises `ChildCancelled`."""
-        await self._context.cancel(self.id, reason)
+        await self._context.cancel(self.id, reason, region=self._child.region)

@@ -219,23 +219,23 @@ class Context:
         narrowed._scope = scope
         return narrowed
 
-    async def send(self, run_id: str, event: Event[Payload], payload: Payload) -> None:
+    async def send(self, run_id: str, event: Event[Payload], payload: Payload, *, region: str = "") -> None:
         """Send an event to another run, durably and once. Raises `TaskFailed` when there is no such run, or it has ended."""
         data = event.encode(payload)
 
         async def body(key: str, attempt: int, pulse: Pulse | None) -> bytes:
-            await self.client.run(run_id, "?", "?").send(event, payload, idempotency_key=key)
+            await self.client.in_region(region).run(run_id, "?", "?").send(event, payload, idempotency_key=key)
             return b"null"
 
         content = msgspec.json.encode([run_id, event.name, msgspec.Raw(data)])
         await self.run_step("send", content, body=body, key=None, queue=None, retry=None, timeout=None)
 
-    async def cancel(self, run_id: str, reason: str = "") -> None:
+    async def cancel(self, run_id: str, reason: str = "", *, region: str = "") -> None:
         """Cancel another run, durably. One that has ended stays as it is; `TaskFailed` when there is none."""
 
         async def body(key: str, attempt: int, pulse: Pulse | None) -> bytes:
             with contextlib.suppress(RunEnded):
-                await self.client.run(run_id, "?", "?").cancel(reason)
+                await self.client.in_region(region).run(run_id, "?", "?").cancel(reason)
             return b"null"
 
         await self.run_step("cancel", msgspec.json.encode([run_id, reason]), body=body, key=None, queue=None, retry=None, timeout=None)

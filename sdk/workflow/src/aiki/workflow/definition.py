@@ -162,6 +162,7 @@ class Workflow(Generic[Input, Output]):
         on_conflict: OnConflict = "error",
         close: ParentClose = "cancel",
         queue: str | None = None,
+        region: str | None = None,
         retry: Retry | None = None,
         timeout: Duration | None = None,
         deadline: Duration | None = None,
@@ -170,10 +171,10 @@ class Workflow(Generic[Input, Output]):
 
         The child is a run of its own. With an `idempotency_key` it is the run of that key, also when somebody else has started it; with
         another payload that is a conflict, unless `on_conflict="return_existing"`. `close`: what becomes of the child when the parent ends
-        first. `queue`: whose workers run its tasks; `retry`, `timeout` and `deadline` take the place of what the workflow declares. Raises
-        `ChildFailed`, `ChildCancelled` or `ChildTimedOut`.
+        first. `queue`: whose workers run its tasks; `region`: where it runs, on the same NATS; `retry`, `timeout` and `deadline` take the
+        place of what the workflow declares. Raises `ChildFailed`, `ChildCancelled` or `ChildTimedOut`.
         """
-        child = self._child(on_conflict, close, queue, retry, timeout, deadline, idempotency_key)
+        child = self._child(on_conflict, close, queue, region, retry, timeout, deadline, idempotency_key)
         data = self._signature.payload.encode(payload, self._input)
         handle, future = ctx.child(child, data, self._signature.result, idempotency_key)
         output: Output = handle.output(await future)
@@ -188,12 +189,13 @@ class Workflow(Generic[Input, Output]):
         on_conflict: OnConflict = "error",
         close: ParentClose = "cancel",
         queue: str | None = None,
+        region: str | None = None,
         retry: Retry | None = None,
         timeout: Duration | None = None,
         deadline: Duration | None = None,
     ) -> ChildHandle[Output]:
         """The same as `run`, without waiting: a handle whose `await` answers the result."""
-        child = self._child(on_conflict, close, queue, retry, timeout, deadline, idempotency_key)
+        child = self._child(on_conflict, close, queue, region, retry, timeout, deadline, idempotency_key)
         data = self._signature.payload.encode(payload, self._input)
         return ctx.child(child, data, self._signature.result, idempotency_key)[0]
 
@@ -202,6 +204,7 @@ class Workflow(Generic[Input, Output]):
         on_conflict: OnConflict,
         close: ParentClose,
         queue: str | None,
+        region: str | None,
         retry: Retry | None,
         timeout: Duration | None,
         deadline: Duration | None,
@@ -225,6 +228,7 @@ class Workflow(Generic[Input, Output]):
             deadline=None if deadline is None else seconds(deadline, f"deadline of {what}", least=LEAST_TIMEOUT),
             queue=None if queue is None else check_name(queue, "queue"),
             shares=on_conflict == "return_existing",
+            region="" if region is None else check_name(region, "region"),
         )
 
     @overload
