@@ -130,12 +130,13 @@ class Host:
 
     async def run_ended(self, state: RunState, *, again: bool = False) -> None:
         """Tell who started the run. The acknowledgement of its trigger follows on the same connection: if that arrives, so does this."""
-        ended = encode(ended_of(state))
+        mailboxes = [mailbox for mailbox in (state.notify, *state.watchers) if mailbox]
+        ended = encode(ended_of(state)) if state.reply or mailboxes else b""
         if state.reply:
             self.transport.send(state.reply, ended)
-        for mailbox in (state.notify, *state.watchers):
-            if mailbox:
-                await self.outbox.notify(mailbox, ended, f"{state.run_id}/ended/{mailbox}")
+        for mailbox in mailboxes:
+            # A run that is retried ends more than once, and the stream takes each message id once.
+            await self.outbox.notify(mailbox, ended, f"{state.run_id}/ended/{state.attempt}/{mailbox}")
         if not again:
             telemetry.run_span(
                 state.workflow,

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from aiki.sdk import Context, NotRetryable, WorkflowCancelled, WorkflowFailed, WorkflowTimedOut, task, workflow
+from aiki.sdk import Context, NotRetryable, Retry, WorkflowCancelled, WorkflowFailed, WorkflowTimedOut, task, workflow
 from aiki.testing import TestEnvironment
 
 
@@ -99,3 +99,27 @@ async def test_a_retry_waits_for_a_worker_like_everything_else() -> None:
         assert (await handle.get_status()).state == "running"
         await env.worker(order, pack, pay)
         assert await handle.wait_for_completion() == "paid 7"
+
+
+async def test_a_child_that_was_retried_tells_its_end_once_more() -> None:
+    tries: list[int] = []
+
+    @workflow(name="kid")
+    async def kid(ctx: Context) -> int:
+        await ctx.step("try", lambda: tries.append(1))
+        if ctx.attempt == 1:
+            raise ValueError("the first time")
+        await ctx.sleep(20)
+        return 7
+
+    @workflow(name="parent", retry=Retry.fixed(max_attempts=2, delay=10))
+    async def parent(ctx: Context) -> int:
+        return await kid.run(ctx, idempotency_key="k")
+
+    async with TestEnvironment.in_memory() as env:
+        await env.worker(kid, parent)
+        handle = await parent.enqueue(env.client)
+        await asyncio.sleep(5)
+        # Its parent waits for its next attempt, which wants the run of that key: well within the stream's memory of message ids.
+        await kid.handle_by_key(env.client, "k").retry()
+        assert await handle.wait_for_completion() == 7
