@@ -9,21 +9,16 @@ import argparse
 import asyncio
 import json
 import os
-import sys
-import tempfile
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from pathlib import Path
 
-from aiki.actors import init
 from aiki.sdk import ActorRef, Client
-from aiki.transport.embedded import EmbeddedNats
+from benchmarks.beside import beside
 from benchmarks.child import Child
 from benchmarks.entities.program import Counter
 from benchmarks.loop import run
 from benchmarks.percentile import percentile
 from benchmarks.procfs import cpu_seconds, pss_mb
-from benchmarks.region import REGION
 
 __all__ = ["main"]
 
@@ -43,18 +38,8 @@ def main(words: Sequence[str]) -> int:
 async def measure(given: argparse.Namespace) -> dict[str, object]:
     """The figures."""
     load = os.getloadavg()
-    with tempfile.TemporaryDirectory(prefix="aiki-bench-entities-") as name:
-        folder = Path(name)
-        async with EmbeddedNats(store=folder / "store", port=0) as nats, await Client.connect(nats.url, region=REGION) as client:
-            await init(client.transport, region=REGION)
-            ready = folder / "ready"
-            command = [sys.executable, "-m", "benchmarks.entities.worker", "--url", nats.url, "--ready", str(ready)]
-            worker = Child("actors", command, folder)
-            try:
-                await worker.until(ready.exists)
-                return {**await figures(client, worker, given), "load": [round(each, 2) for each in load]}
-            finally:
-                await worker.stop()
+    async with beside("benchmarks.entities.worker") as (client, process):
+        return {**await figures(client, process, given), "load": [round(each, 2) for each in load]}
 
 
 async def figures(client: Client, worker: Child, given: argparse.Namespace) -> dict[str, object]:

@@ -10,20 +10,14 @@ import argparse
 import asyncio
 import json
 import os
-import sys
-import tempfile
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from pathlib import Path
 
-from aiki.actors import init
 from aiki.sdk import Client
-from aiki.transport.embedded import EmbeddedNats
-from benchmarks.child import Child
+from benchmarks.beside import beside
 from benchmarks.loop import run
 from benchmarks.messages.program import counter, nap, parent, tick, wide
 from benchmarks.percentile import percentile
-from benchmarks.region import REGION
 
 __all__ = ["main"]
 
@@ -43,25 +37,15 @@ def main(words: Sequence[str]) -> int:
 async def measure(given: argparse.Namespace) -> dict[str, object]:
     """The figures."""
     load = os.getloadavg()
-    with tempfile.TemporaryDirectory(prefix="aiki-bench-messages-") as name:
-        folder = Path(name)
-        async with EmbeddedNats(store=folder / "store", port=0) as nats, await Client.connect(nats.url, region=REGION) as client:
-            await init(client.transport, region=REGION)
-            ready = folder / "ready"
-            command = [sys.executable, "-m", "benchmarks.messages.worker", "--url", nats.url, "--ready", str(ready)]
-            worker = Child("messages", command, folder)
-            try:
-                await worker.until(ready.exists)
-                found = {
-                    "workload": "messages",
-                    **await events(client, given.lone),
-                    **await children(client, given.children),
-                    **await cancellation(client, given.width),
-                    **await flood(client, given.events, given.conc),
-                }
-                return {**found, "load": [round(each, 2) for each in load]}
-            finally:
-                await worker.stop()
+    async with beside("benchmarks.messages.worker") as (client, _):
+        return {
+            "workload": "messages",
+            **await events(client, given.lone),
+            **await children(client, given.children),
+            **await cancellation(client, given.width),
+            **await flood(client, given.events, given.conc),
+            "load": [round(each, 2) for each in load],
+        }
 
 
 async def events(client: Client, count: int) -> dict[str, object]:

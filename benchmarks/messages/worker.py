@@ -1,7 +1,7 @@
 """The worker process of the benchmark."""
 
 from benchmarks.messages.program import child, counter, nap, parent, wide
-from benchmarks.serving import main
+from benchmarks.serving import main, worker_of
 
 if __name__ == "__main__":
-    main([child, counter, nap, parent, wide])
+    main(worker_of(child, counter, nap, parent, wide))

@@ -9,22 +9,18 @@ import argparse
 import asyncio
 import json
 import os
-import sys
-import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
-from aiki.actors import init, topology
+from aiki.actors import topology
 from aiki.sdk import Client, Context, Schedule, workflow
-from aiki.transport.embedded import EmbeddedNats
 from aiki.transport.port import Delivery
+from benchmarks.beside import beside
 from benchmarks.child import Child
 from benchmarks.loop import run
 from benchmarks.percentile import percentile
 from benchmarks.procfs import cpu_seconds, pss_mb
-from benchmarks.region import REGION
 
 __all__ = ["main"]
 
@@ -47,18 +43,8 @@ def main(words: Sequence[str]) -> int:
 async def measure(given: argparse.Namespace) -> dict[str, object]:
     """The figures."""
     load = os.getloadavg()
-    with tempfile.TemporaryDirectory(prefix="aiki-bench-schedules-") as name:
-        folder = Path(name)
-        async with EmbeddedNats(store=folder / "store", port=0) as nats, await Client.connect(nats.url, region=REGION) as client:
-            await init(client.transport, region=REGION)
-            ready = folder / "ready"
-            command = [sys.executable, "-m", "benchmarks.schedules.service", "--url", nats.url, "--ready", str(ready)]
-            service = Child("timer", command, folder)
-            try:
-                await service.until(ready.exists)
-                return {**await figures(client, service, given), "load": [round(each, 2) for each in load]}
-            finally:
-                await service.stop()
+    async with beside("benchmarks.schedules.service") as (client, process):
+        return {**await figures(client, process, given), "load": [round(each, 2) for each in load]}
 
 
 async def figures(client: Client, service: Child, given: argparse.Namespace) -> dict[str, object]:
