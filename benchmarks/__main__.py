@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 
 from benchmarks.arguments import parse
 from benchmarks.loop import run
@@ -10,30 +11,22 @@ from benchmarks.peers.catalogue import PEERS
 from benchmarks.peers.home import MissingPeer
 from benchmarks.workloads.registry import UnknownWorkload
 
+COMMANDS = {
+    "compare": "benchmarks.compare:compare",
+    "entities": "benchmarks.entities.measure:main",
+    "messages": "benchmarks.messages.measure:main",
+    "peers": "benchmarks.peers.install:install",
+    "schedules": "benchmarks.schedules.measure:main",
+}
+"""What is no workload, and is imported when it is asked for."""
+
 
 def main(words: Sequence[str]) -> int:
     """Do what the words say; the exit status."""
     try:
-        if words[:1] == ["compare"]:
-            from benchmarks.compare import compare
-
-            return compare(words[1:])
-        if words[:1] == ["peers"]:
-            from benchmarks.peers.install import install
-
-            return install(words[1:])
-        if words[:1] == ["entities"]:
-            from benchmarks.entities.measure import main as entities
-
-            return entities(words[1:])
-        if words[:1] == ["messages"]:
-            from benchmarks.messages.measure import main as messages
-
-            return messages(words[1:])
-        if words[:1] == ["schedules"]:
-            from benchmarks.schedules.measure import main as schedules
-
-            return schedules(words[1:])
+        if words and (place := COMMANDS.get(words[0])) is not None:
+            module, _, name = place.partition(":")
+            return int(getattr(import_module(module), name)(words[1:]))
         return single(words)
     except (UnknownWorkload, MissingPeer) as error:
         print(f"error: {error}", file=sys.stderr)

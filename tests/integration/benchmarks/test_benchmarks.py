@@ -74,6 +74,12 @@ def test_messages() -> None:
     }
 
 
+def test_schedules() -> None:
+    line = figures("schedules", "--schedules", "20", "--every", "2", "--firings", "1")
+    assert (line["firings"], line["missed"], line["twice"]) == (20, 0, 0)
+    assert line.keys() >= {"late_p50_ms", "late_p99_ms", "timer_cpu_us_per_firing"}
+
+
 def test_an_unknown_workload_is_refused_with_the_ones_there_are() -> None:
     done = benchmark("W9")
     assert done.returncode == 2
