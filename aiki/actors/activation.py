@@ -27,6 +27,7 @@ from aiki.actors.outbox import Outbox
 from aiki.actors.queries import ask_code, machine_of
 from aiki.actors.stored import StoredRun
 from aiki.actors.topology import ACK_WAIT
+from aiki.actors.turnstile import Turnstile
 from aiki.actors.watchdog import Watchdog
 from aiki.clock import Clock
 from aiki.journal import Entry, RunMachine, RunState, StepId, Updated, begun_again, decode_state, encode_state, new_run, reopened
@@ -65,6 +66,8 @@ VISIBLE_AFTER = 0.25
 MAX_FAILURES = 5
 """Turns that may fail one after another before the run is held."""
 
+_OUTCOMES = (StepResult, StepFailedOnce)
+
 _log = logging.getLogger("aiki.actors")
 
 
@@ -81,7 +84,7 @@ class ActivationHost(Protocol):
     watchdog: Watchdog
     worker_id: str
     subject: str
-    commits: asyncio.Semaphore
+    commits: Turnstile
     """Bounds the commits that are on their way, when thousands of runs go on at one instant."""
     retention: float | None
     """Seconds for which a run is kept after its end; None: for ever."""
@@ -206,11 +209,7 @@ class Activation:
         overtaken = False
         failure: PayloadTooLarge | None = None
         while True:
-            size = sum(weight(envelope.message) for envelope in self._batch)
-            while self._inbox and len(self._batch) < BATCH and size < BATCH_BYTES:
-                envelope = self._inbox.popleft()
-                self._batch.append(envelope)
-                size += weight(envelope.message)
+            self._fill_batch()
             machine = self._machine
             if machine is None:
                 machine = await self._load()
@@ -219,8 +218,10 @@ class Activation:
             if machine is None:
                 self._settle_all()
                 return
-            if any(isinstance(envelope.message, Word) for envelope in self._batch):
-                await self._complete_words(machine)
+            for envelope in self._batch:
+                if isinstance(envelope.message, Word):
+                    await self._complete_words(machine)
+                    break
             now = self._host.now()
             self._apply(machine, now, failure)
             if overtaken and not machine.dirty:
@@ -229,7 +230,7 @@ class Activation:
                 machine.dirty = True
             try:
                 with telemetry.turn_span(self.definition.name, self.run_id, len(self._batch), machine.state.trace):
-                    await self._write_and_send(machine, now)
+                    due = await self._write_and_send(machine, now)
             except Conflict:
                 # What was taken up on the view that proved stale is judged anew.
                 self._drop_machine()
@@ -253,7 +254,6 @@ class Activation:
             elif self._inbox:
                 self._release_early()
             else:
-                due = machine.deadline()
                 if not self._local and (due is None or due - now > NEAR):
                     if not machine.armed(due):
                         continue  # a body was stopped that was at work when this was asked before
@@ -261,6 +261,14 @@ class Activation:
                     return
                 self._release_early()
                 await self._wait(due)
+
+    def _fill_batch(self) -> None:
+        batch, inbox = self._batch, self._inbox
+        size = sum([weight(envelope.message) for envelope in batch])
+        while inbox and len(batch) < BATCH and size < BATCH_BYTES:
+            envelope = inbox.popleft()
+            batch.append(envelope)
+            size += weight(envelope.message)
 
     def _take_back(self) -> None:
         self._batch[:0] = self._held
@@ -291,16 +299,20 @@ class Activation:
             if failure is not None:
                 machine.fail(failure, now)
             for envelope in self._batch:
-                if isinstance(envelope.message, Update) and envelope.message.reply:
-                    self._replies.setdefault(envelope.message.id, set()).add(envelope.message.reply)
-                if _is_late(machine, envelope.message):
-                    self._late.add(envelope)
-                machine.apply(envelope.message, now)
+                message = envelope.message
+                if isinstance(message, _OUTCOMES):
+                    step = machine.pending((message.address, message.ordinal))
+                    if step is None or step.serial != message.serial:
+                        self._late.add(envelope)
+                elif isinstance(message, Update) and message.reply:
+                    self._replies.setdefault(message.id, set()).add(message.reply)
+                machine.apply(message, now)
             machine.advance(now)
         finally:
             watchdog.leave()
 
-    async def _write_and_send(self, machine: RunMachine, now: float) -> None:
+    async def _write_and_send(self, machine: RunMachine, now: float) -> float | None:
+        """Answers the machine's deadline."""
         ready = machine.take_local()
         if self._host.always_replay:
             ready = [operation for operation in ready if not self._is_begun(operation.id)]
@@ -313,8 +325,15 @@ class Activation:
         if machine.rung and not near:
             machine.dirty = True  # its message is about to be settled
         if machine.dirty:
-            async with self._host.commits:
+            commits = self._host.commits
+            if commits.free:
+                commits.free -= 1
+            else:
+                await commits.wait()
+            try:
                 await self._commit(machine, now)
+            finally:
+                commits.leave()
             self._unproven = False
         elif self._stored.current:
             self._unproven = False
@@ -343,6 +362,7 @@ class Activation:
             self._answer(machine)
         if machine.state.begins_at is not None:
             await self._host.outbox.forget_start(self.run_id)
+        return due
 
     def _answer(self, machine: RunMachine) -> None:
         """Tell the senders of updates what these came to, now that it is committed."""
@@ -481,8 +501,10 @@ class Activation:
         That one may be here more than once, redelivered or by way of the mailbox, and to settle any copy could take it away: all copies are
         kept.
         """
+        if len(self._held) < 2 or self._unproven:
+            return
         standing = next((envelope for envelope in self._held if envelope not in self._late), None)
-        if standing is None or len(self._held) < 2 or self._unproven:
+        if standing is None:
             return
         anchor = identity(standing.message)
         kept = []
@@ -553,6 +575,8 @@ class Activation:
             machine.evict()
 
     def _refuse_answers(self, state: RunState) -> None:
+        if not self._replies:
+            return
         error = ErrorInfo.of(RunEnded(f"run {self.run_id} has ended ({state.status}): it handles no updates any more"))
         for id, replies in self._replies.items():
             for reply in replies:
@@ -594,13 +618,6 @@ def _report(activation: "weakref.ref[Activation]", message: Mail) -> None:
     """A local step has come to something. While it runs, the host holds its activation: the reference is weak so that there is no cycle."""
     if (alive := activation()) is not None:
         alive.deliver(LocalEnvelope(message))
-
-
-def _is_late(machine: RunMachine, message: Mail) -> bool:
-    if not isinstance(message, StepResult | StepFailedOnce):
-        return False
-    step = machine.pending((message.address, message.ordinal))
-    return step is None or step.serial != message.serial
 
 
 def _says_otherwise(before: set[StepId], now: set[StepId]) -> NonDeterminismError:

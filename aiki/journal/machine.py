@@ -72,7 +72,7 @@ from aiki.types.messages import (
     encode,
 )
 from aiki.types.retry import Retry
-from aiki.types.states import State, is_final
+from aiki.types.states import FINAL_STATES, State, is_final
 
 __all__ = ["Program", "QueryHandler", "RunMachine"]
 
@@ -171,8 +171,9 @@ class RunMachine:
         self._check_limits(now)
         if isinstance(message, StepBegun):
             self._steps.begun(message)  # what was begun in time counts, also when that is heard of late
-        self._expire(now)
-        if is_final(self.state.status):
+        if now >= self._steps.earliest:
+            self._expire(now)
+        if self.state.status in FINAL_STATES:
             return
         match message:
             case StepResult():
@@ -220,8 +221,9 @@ class RunMachine:
             return
         now = self._instant(now)
         self._check_limits(now)
-        self._expire(now)
-        if is_final(self.state.status):
+        if now >= self._steps.earliest:
+            self._expire(now)
+        if self.state.status in FINAL_STATES:
             return
         if self.state.begins_at is not None:
             if self.state.begins_at <= now:
@@ -231,7 +233,8 @@ class RunMachine:
             if self.state.retry_at <= now:
                 self._begin_again(now)
             return
-        self._steps.begin_due(now)
+        if self._steps.timed:
+            self._steps.begin_due(now)
         timer = self.loop.next_timer()
         if timer is not None and timer <= now:
             self._record.append(Tick(now))
@@ -248,13 +251,13 @@ class RunMachine:
         state = self.state
         if is_final(state.status) or self.restart or state.paused is not None:
             return None
-        limit = self._limits.next()
+        limit = self._limits.next() if self._limits.bounded or state.cancelled is not None else None
         if (begins := state.begins_at if state.begins_at is not None else state.retry_at) is not None:
             return begins if limit is None else min(limit, begins)
         timer = self.loop.next_timer()
         if limit is not None and (timer is None or limit < timer):
             timer = limit
-        due = self._steps.next_due()
+        due = self._steps.next_due() if self._steps.timed else None
         return due if timer is None or (due is not None and due < timer) else timer
 
     def armed(self, due: float | None) -> bool:
@@ -292,10 +295,10 @@ class RunMachine:
         """The state to commit."""
         state = self.state
         state.updated_at = self._instant(now)
-        state.pending = list(self._steps.outstanding)
-        if not is_final(state.status):
+        pending = state.pending = list(self._steps.outstanding)
+        if state.status not in FINAL_STATES:
             state.waits = self.inbox.waits
-            state.status = standing(state, self._steps.outstanding, sleeps=self.loop.next_timer() is not None)
+            state.status = standing(state, pending, sleeps=self.loop.next_timer() is not None)
         return state
 
     def evict(self) -> None:
@@ -394,10 +397,12 @@ class RunMachine:
         return bool(state.operation) and (state.updated_at > self._limits.began or bool(state.pending or state.alarms))
 
     def _replay(self, index: int, entry: Entry) -> None:
+        steps = self._steps
         self.loop.advance(entry.at)
-        self._steps.resolve_late(index)
+        if steps.late:
+            steps.resolve_late(index)
         if isinstance(entry, RecordedStep):
-            self._steps.resolve((entry.address, entry.ordinal))
+            steps.resolve((entry.address, entry.ordinal))
         elif isinstance(entry, Received):
             self.inbox.deliver(entry)
         elif isinstance(entry, Updated):
@@ -408,7 +413,8 @@ class RunMachine:
         elif isinstance(entry, CancelAsked):
             assert self._main is not None
             self.loop.interrupt(self._main)
-        self._steps.resolve_late(index)
+        if steps.late:
+            steps.resolve_late(index)
 
     # -- progress
 
@@ -430,11 +436,15 @@ class RunMachine:
             self._deferred.append(recorded)
         elif self._goes_on():
             self._steps.recorded(*recorded)
-            self._guarded(lambda: self._replay(*recorded), now)
+            try:
+                self._replay(*recorded)
+                self._settle(now)
+            except WorkflowStuck as error:
+                self._end_attempt(error, now)
 
     def _expire(self, now: float) -> None:
         """Steps whose time is over fail, each at its instant, however late that is noticed: timers that were due later fire later."""
-        if now < self._steps.earliest or self.state.paused is not None:
+        if self.state.paused is not None:
             return
         while not self.restart and (expired := self._steps.take_expired(now)) is not None:
             message, limit = expired
@@ -521,7 +531,8 @@ class RunMachine:
 
     def _settle(self, now: float) -> None:
         """The loop is drained: take up what the code has issued, and see whether it has ended."""
-        self._steps.resolve_late(float("inf"))
+        if self._steps.late:
+            self._steps.resolve_late(float("inf"))
         main = self._main
         assert main is not None
         if main.done():
@@ -554,10 +565,8 @@ class RunMachine:
     def _check_limits(self, now: float) -> None:
         """What takes too long ends, also when this is noticed late: whatever came in the meantime came too late."""
         state = self.state
-        if state.paused is not None:
-            return
         limits = self._limits
-        if state.cancelled is None and not limits.bounded:
+        if (state.cancelled is None and not limits.bounded) or state.paused is not None:
             return
         if state.cancelled is not None:
             if limits.cleanup_over(now):
@@ -627,7 +636,7 @@ class RunMachine:
 
     def _instant(self, now: float) -> float:
         """Time as the run sees it: hosts' clocks differ, but its journal never goes back."""
-        return max(now, self.state.updated_at, self.loop.time())
+        return max(now, self.state.updated_at, self.loop.now)
 
 
 _UNNAMED = RecordedStep | Tick | Retried | Marked

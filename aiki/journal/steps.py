@@ -60,15 +60,16 @@ class Steps:
         """How many of the unconsumed belong to earlier attempts of the workflow, which later code need not take up."""
         self._optional_before = 0
         self._began = 0.0
-        self._late: list[tuple[int, StepId]] = []
+        self.late: list[tuple[int, StepId]] = []
+        """Issued after their place in the journal had passed: `resolve_late` has something to do."""
         self._new: list[Operation] = []
         self._local: list[Operation] = []
         self.ended = False
         """Some were withdrawn, or their time was over: their bodies are to be stopped."""
         self.earliest = math.inf
         """No step's time is over before this instant: most turns need not look at every step."""
-        self._timed = False
-        """Whether any step has ever waited for an instant."""
+        self.timed = False
+        """Whether any step has ever waited for an instant: else nothing is due, now or later."""
         for step in self._pending.values():
             self._bound(step)
 
@@ -101,7 +102,7 @@ class Steps:
         self._operations[id] = operation
         if (recorded := self._unconsumed.get(id)) is not None:
             self._check_same(recorded[1].input, input, name, options.key)
-            heapq.heappush(self._late, (recorded[0], id))
+            heapq.heappush(self.late, (recorded[0], id))
         elif id not in self._pending:
             self._new.append(operation)
         else:
@@ -158,7 +159,10 @@ class Steps:
     @property
     def awaited(self) -> bool:
         """Whether an outcome can still come that the code waits for."""
-        return any(step.kind != "local" or id in self._operations for id, step in self._pending.items())
+        for id, step in self._pending.items():  # noqa: SIM110 (a generator costs three calls more, at each turn)
+            if step.kind != "local" or id in self._operations:
+                return True
+        return False
 
     def pending(self, id: StepId) -> PendingStep | None:
         """A step that has no outcome yet."""
@@ -184,7 +188,7 @@ class Steps:
                 self._unconsumed[entry.address, entry.ordinal] = (index, entry, optional)
                 self._optional += optional
         # Steps are resolved at their place in the journal, not when they are issued, unless that place has passed.
-        self._late.clear()
+        self.late.clear()
 
     def _is_optional(self, index: int, entry: RecordedStep) -> bool:
         """An earlier attempt of the workflow has issued it."""
@@ -205,8 +209,8 @@ class Steps:
 
     def resolve_late(self, before: float) -> None:
         """Resolve outcomes whose place in the journal has passed when their step was issued, earliest first."""
-        while self._late and self._late[0][0] < before:
-            _, id = heapq.heappop(self._late)
+        while self.late and self.late[0][0] < before:
+            _, id = heapq.heappop(self.late)
             if id in self._unconsumed:
                 self._consume(id)
 
@@ -309,7 +313,7 @@ class Steps:
         pending.failed = kept_attempts(pending.failed + message.failed)
         pending.details = message.details if message.details is not None else pending.details
         pending.due = now + message.delay
-        self._timed = self._record.dirty = True
+        self.timed = self._record.dirty = True
         if pending.deadline_at is not None and pending.due >= pending.deadline_at:
             pending.deadline_at = now
             self._bound(pending)
@@ -326,8 +330,6 @@ class Steps:
 
     def next_due(self) -> float | None:
         """The instant of the next attempt of a local step, or at which a step's time is over."""
-        if not self._timed:
-            return None
         return min((instant for step in self._pending.values() if (instant := next_instant(step)) is not None), default=None)
 
     # -- limits
@@ -359,7 +361,7 @@ class Steps:
 
     def _bound(self, step: PendingStep) -> None:
         limit = limit_of(step)
-        self._timed |= limit is not None or step.due is not None
+        self.timed |= limit is not None or step.due is not None
         if limit is not None and limit < self.earliest:
             self.earliest = limit
 
