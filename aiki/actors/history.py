@@ -14,7 +14,7 @@ decode_segment = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
 async def load(store: RunStore, state: RunState) -> list[Entry]:
     """All entries, oldest first."""
     entries: list[Entry] = []
-    begin = 0
+    begin = state.base
     for end in state.sealed:
         entries.extend(decode_entries(decode_segment(await store.segment(state.run_id, begin, end))))
         begin = end

@@ -38,6 +38,7 @@ class StoredRun:
         self._retention = retention
         self._next_operation = next_operation
         self._committed = 0
+        self._base = 0
 
     async def read(self) -> StoredState | None:
         """The newest state; None when there is none (any more)."""
@@ -48,7 +49,7 @@ class StoredRun:
     def take(self, stored: StoredState | None, state: RunState) -> None:
         """Go on from this state: the stored one, or a new one when there is none."""
         self.revision = 0 if stored is None else stored.revision
-        self._committed = len(state.entries)
+        self._committed, self._base = len(state.entries), state.base
 
     async def journal(self, state: RunState) -> list[Entry]:
         """The whole journal of a state."""
@@ -71,6 +72,8 @@ class StoredRun:
         state.worker = self._worker
         state.held = None
         state.operation = operation = self._next_operation()
+        if state.base != self._base:  # another journal: nothing of it is committed
+            self._committed, self._base = 0, state.base
         value = encode_state(state)
         if len(value) > SEAL_ABOVE and self._committed and _size(state.entries[: self._committed]) > SEAL_ABOVE // 2:
             await self._seal(state)
@@ -95,7 +98,7 @@ class StoredRun:
 
     async def _seal(self, state: RunState) -> None:
         """Move the entries that are committed already into a segment. If we die before the next commit, nobody refers to it."""
-        begin = state.sealed[-1] if state.sealed else 0
+        begin = state.sealed[-1] if state.sealed else state.base
         end = begin + self._committed
         await self._store.seal(self.run_id, begin, end, history.encode_segment(state.entries[: self._committed]))
         state.entries = state.entries[self._committed :]
@@ -104,7 +107,7 @@ class StoredRun:
 
     async def keep_segments(self, state: RunState, ttl: float | None) -> None:
         """The run has ended, and its segments expire with it; or it goes on after all, and they do not (None)."""
-        begin = 0
+        begin = state.base
         for end in state.sealed:
             segment = await self._store.segment(self.run_id, begin, end)
             await self._store.seal(self.run_id, begin, end, segment, ttl=ttl)

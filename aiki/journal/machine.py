@@ -11,10 +11,11 @@ How recorded steps are replayed stands in `aiki.journal.steps`.
 
 import asyncio
 import random
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any
 
+from aiki.journal.generations import begin_generation
 from aiki.journal.inbox import Inbox
 from aiki.journal.limits import CLEANUP, RunLimits
 from aiki.journal.loop import DeterministicLoop
@@ -27,6 +28,7 @@ from aiki.journal.state import (
     Alarm,
     CancelAsked,
     ChildRun,
+    Continued,
     Entry,
     Ignored,
     Marked,
@@ -116,7 +118,9 @@ class RunMachine:
         self._main: asyncio.Task[bytes] | None = None
         self._steps = Steps(self._record, self.loop)
         self.inbox = Inbox(self.loop)
-        self._applied = {entry.id for entry in history if isinstance(entry, Retried) or not isinstance(entry, _UNNAMED)}
+        self._applied = dict.fromkeys(_ids(history))
+        self._next_input: bytes | None = None
+        """The code continues as new, with this."""
         self._deferred: list[tuple[int, Entry]] = []
         """Recorded during a pause, for the code to see afterwards."""
         self._earlier: list[RecordedStep] = []
@@ -295,7 +299,8 @@ class RunMachine:
         """The state to commit."""
         state = self.state
         state.updated_at = self._instant(now)
-        pending = state.pending = list(self._steps.outstanding)
+        pending = list(self._steps.outstanding)
+        state.pending = [*pending, *self._steps.left]
         if state.status not in FINAL_STATES:
             state.waits = self.inbox.waits
             state.status = standing(state, pending, sleeps=self.loop.next_timer() is not None)
@@ -326,6 +331,11 @@ class RunMachine:
         assert operation.options.child is not None
         return operation.options.child, future
 
+    def continue_as_new(self, input: bytes) -> None:
+        """The code is over, and begins again with this input and an empty journal when the turn has come to its end."""
+        if not self._evicted and self._next_input is None:
+            self._next_input = input
+
     def publish(self, data: bytes) -> None:
         """Tell whoever watches the run, with the next commit."""
         if not self._evicted:
@@ -343,9 +353,10 @@ class RunMachine:
         """The code comes by here."""
         if not self._evicted:
             self._marks.add(id, self.loop.time())
+            self._marks.lasting.add(id)
 
     def marked_before(self, id: str) -> bool:
-        """Whether an earlier attempt of the workflow came by there."""
+        """Whether an earlier attempt or generation of the workflow came by there."""
         return id in self._marks.before
 
     def patched(self, id: str) -> bool:
@@ -376,6 +387,10 @@ class RunMachine:
         for index, entry in enumerate(self._history):
             if isinstance(entry, Marked):
                 self._marks.here.add(entry.id)
+            elif isinstance(entry, Continued):
+                began = self._limits.began = entry.at
+                self._marks.before.update(entry.marks)
+                self._marks.lasting.update(entry.marks)
             elif isinstance(entry, Retried):
                 self._marks.end_attempt()
                 began = self._limits.began = entry.at
@@ -394,7 +409,9 @@ class RunMachine:
     def _was_here(self) -> bool:
         """Whether the present attempt has been committed since it began, though nothing has been recorded in it."""
         state = self.state
-        return bool(state.operation) and (state.updated_at > self._limits.began or bool(state.pending or state.alarms))
+        return bool(state.operation) and (
+            state.updated_at > self._limits.began or bool(state.alarms or any(not step.left for step in state.pending))
+        )
 
     def _replay(self, index: int, entry: Entry) -> None:
         steps = self._steps
@@ -426,7 +443,8 @@ class RunMachine:
             self._end_attempt(error, now)
 
     def _add(self, entry: Entry, now: float) -> None:
-        self._applied.add(entry.id) if not isinstance(entry, _UNNAMED) else None
+        if not isinstance(entry, _UNNAMED):
+            self._applied[entry.id] = None
         self._show([(self._record.append(entry), entry)], now)
 
     def _take(self, recorded: tuple[int, RecordedStep] | None, now: float) -> None:
@@ -482,7 +500,7 @@ class RunMachine:
         deferred, self._deferred = self._deferred, []
         state.paused = None
         index = self._record.append(entry)
-        self._applied.add(message.id)
+        self._applied[message.id] = None
         if message.terminate or not self._goes_on():
             self._end_cancelled(now)
         else:
@@ -491,7 +509,7 @@ class RunMachine:
     def _cancel_steps(self, message: CancelStep, now: float) -> None:
         recorded: list[tuple[int, Entry]] = list(self._steps.cancel(message.name, message.reason, now))
         if recorded:
-            self._applied.add(message.id)
+            self._applied[message.id] = None
             self._record.append(StepsCancelled(now, message.id, message.name, message.reason))
             self._show(recorded, now)
 
@@ -505,7 +523,7 @@ class RunMachine:
     def _unpause(self, message: Unpause, now: float) -> None:
         if self.state.paused is None:
             return
-        self._applied.add(message.id)
+        self._applied[message.id] = None
         self._record.append(Unpaused(now, message.id))
         self.state.paused = None
         deferred, self._deferred = self._deferred, []
@@ -535,6 +553,9 @@ class RunMachine:
             self._steps.resolve_late(float("inf"))
         main = self._main
         assert main is not None
+        if self._next_input is not None and self.state.cancelled is None:
+            self._continue(self._next_input, now)
+            return
         if main.done():
             self._finish(main, now)
             return
@@ -608,6 +629,16 @@ class RunMachine:
         self.state.retry_at = None
         self.restart = True
 
+    def _continue(self, input: bytes, now: float) -> None:
+        carried = [*self.updates.unanswered, *self.inbox.untaken]
+        known = [id for id in self._applied if all(id != entry.id for entry in carried)] if carried else self._applied
+        self._steps.end(withdraw=True)
+        self._publications.end_attempt()
+        begin_generation(
+            self._record, input, carried=sorted(carried, key=lambda entry: entry.at), known=known, marks=self._marks.lasting, now=now
+        )
+        self.restart = True
+
     def _begin_late(self, now: float) -> None:
         self.state.begins_at = None
         self.state.started_at = now
@@ -639,7 +670,16 @@ class RunMachine:
         return max(now, self.state.updated_at, self.loop.now)
 
 
-_UNNAMED = RecordedStep | Tick | Retried | Marked
+_UNNAMED = RecordedStep | Tick | Retried | Marked | Continued
+
+
+def _ids(history: Sequence[Entry]) -> Iterator[str]:
+    """Of the messages that were applied."""
+    for entry in history:
+        if isinstance(entry, Continued):
+            yield from entry.known
+        elif isinstance(entry, Retried) or not isinstance(entry, _UNNAMED):
+            yield entry.id
 
 
 def _outlives_attempt(entry: Entry) -> bool:

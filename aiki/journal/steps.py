@@ -53,7 +53,9 @@ class Steps:
         self._loop = loop
         self._ordinals: dict[str, int] = {}
         self._operations: dict[StepId, Operation] = {}
-        self._pending: dict[StepId, PendingStep] = {(step.address, step.ordinal): step for step in record.state.pending}
+        self._pending: dict[StepId, PendingStep] = {}
+        self._left: dict[StepId, PendingStep] = {}
+        """Those of code that is gone: sub-workflows that have not ended."""
         self._unconsumed: dict[StepId, tuple[int, RecordedStep, bool]] = {}
         """With their places in the journal, and whether they are optional."""
         self._optional = 0
@@ -70,8 +72,12 @@ class Steps:
         """No step's time is over before this instant: most turns need not look at every step."""
         self.timed = False
         """Whether any step has ever waited for an instant: else nothing is due, now or later."""
-        for step in self._pending.values():
+        for step in record.state.pending:
+            (self._left if step.left else self._pending)[step.address, step.ordinal] = step
             self._bound(step)
+        generation = record.state.generation
+        self._generation = f"{generation}." if generation else ""
+        """Tells the steps of a generation from the same ones of those before: their idempotency keys and children are others."""
 
     # -- called by workflow code
 
@@ -80,11 +86,11 @@ class Steps:
     ) -> "tuple[Operation, asyncio.Future[Outcome]]":
         """The future has the step's outcome once that is recorded. `content` is the hash of the canonical input."""
         if options.key is None:
-            address = f"{name}:{content}"
+            address = f"{name}:{self._generation}{content}"
             ordinal = self._ordinals.get(address, 0)
             self._ordinals[address] = ordinal + 1
         else:
-            address, ordinal = keyed_address(name, options.key), 0
+            address, ordinal = keyed_address(name, self._generation + options.key), 0
         future: asyncio.Future[Outcome] = self._loop.create_future()
         id = (address, ordinal)
         operation = self._operations.get(id)
@@ -157,6 +163,11 @@ class Steps:
         return self._pending.values()
 
     @property
+    def left(self) -> Iterable[PendingStep]:
+        """Those of code that is gone."""
+        return self._left.values()
+
+    @property
     def awaited(self) -> bool:
         """Whether an outcome can still come that the code waits for."""
         for id, step in self._pending.items():  # noqa: SIM110 (a generator costs three calls more, at each turn)
@@ -166,7 +177,7 @@ class Steps:
 
     def pending(self, id: StepId) -> PendingStep | None:
         """A step that has no outcome yet."""
-        return self._pending.get(id)
+        return self._pending.get(id) or self._left.get(id)
 
     def take_local(self) -> list[Operation]:
         """The local steps that are to begin now; each is handed out once, unless its outcome has come meanwhile."""
@@ -270,6 +281,11 @@ class Steps:
             if pending.child is not None and pending.child.run_id == message.run_id:
                 error = None if message.status == "completed" else _child_error(pending.child, message)
                 return self._end_step(pending, now, message.result or b"null", error)
+        for id, left in self._left.items():
+            if left.child is not None and left.child.run_id == message.run_id:
+                del self._left[id]
+                self._record.dirty = True
+                break
         return None
 
     def cancel(self, name: str, reason: str, now: float) -> list[tuple[int, RecordedStep]]:
@@ -401,7 +417,10 @@ class Steps:
             self._close(pending)
             if withdraw:
                 self._take_back(pending)
-        self._pending = {id: step for id, step in self._pending.items() if step.kind == "child"}
+            if pending.kind == "child":
+                pending.left = True
+                self._left[pending.address, pending.ordinal] = pending
+        self._pending.clear()
 
     def forget(self) -> None:
         """The code is abandoned."""

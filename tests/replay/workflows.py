@@ -124,6 +124,16 @@ async def talk(ctx: Context) -> list[Any]:
     return [*log, booked]
 
 
+@workflow(name="rounds")
+async def rounds(ctx: Context, total: int) -> list[Any]:
+    """Continues as new, and finds what has come meanwhile."""
+    total += await ctx.wait_for(noted)
+    same = await note.run(ctx, "same in every generation")
+    if ctx.generation < 2:
+        await ctx.continue_as_new(total)
+    return [total, same, ctx.random()]
+
+
 @talk.update("book")
 def book(state: Variables, amount: int) -> int:
     state.booked.append(amount)
@@ -140,7 +150,14 @@ WORDS: dict[str, list[tuple[str, Mail]]] = {
         ("sleeping", EndSleep(id="w6")),
         ("awaiting_task", CancelStep(id="w7", name="price", reason="no need")),
         ("awaiting_event", Cancel(id="w8", reason="enough")),
-    ]
+    ],
+    "rounds": [
+        ("awaiting_event", Pause(id="w1")),
+        ("paused", Event(id="w2", name="noted", payload=b"1")),
+        ("paused", Event(id="w3", name="noted", payload=b"10")),
+        ("paused", Unpause(id="w4")),
+        ("awaiting_event", Event(id="w5", name="noted", payload=b"100")),
+    ],
 }
 """What is said to a run when it is next in that state."""
 
@@ -149,6 +166,7 @@ WORKFLOWS: dict[str, tuple[Workflow[Any, Any], bytes]] = {
     "races": (races, b"null"),
     "again": (again, b"null"),
     "talk": (talk, b"null"),
+    "rounds": (rounds, b"0"),
 }
 
 

@@ -13,6 +13,7 @@ from aiki.journal import (
     Alarm,
     CancelAsked,
     ChildRun,
+    Continued,
     Entry,
     Ignored,
     Marked,
@@ -50,6 +51,7 @@ EVERY: list[Entry] = [
     CancelAsked(T0 + 11, "8", "enough"),
     CancelAsked(T0 + 12, "9", "now", terminate=True),
     Marked(T0 + 13, "2026-11"),
+    Continued(T0 + 14, ("1", "2")),
 ]
 
 
@@ -105,7 +107,7 @@ def test_every_kind_of_entry_is_shown() -> None:
     assert {type(entry) for entry in EVERY} == set(get_args(Entry))
     documents = [entry_document(entry) for entry in EVERY]
     kinds = ["step", "step", "tick", "retried", "woken", "event", "update", "task-cancelled", "paused", "resumed", "ignored"]
-    assert [each["entry"] for each in documents] == [*kinds, "cancelled", "terminated", "mark"]
+    assert [each["entry"] for each in documents] == [*kinds, "cancelled", "terminated", "mark", "continued"]
     assert [each["payload"] for each in documents if "payload" in each] == [{"amount": 3}, 5]
     assert [each["reason"] for each in documents if "reason" in each] == ["too dear", "lunch", "enough", "now"]
     assert documents[1]["child"] == CHILD

@@ -25,7 +25,7 @@ async def begin_again(client: "Client", run_id: str, word: Again) -> None:
         if begun_again(state, journal, await client.now(), word.id) is None:
             return
         state.operation = f"client/{word.id}"
-        begin = 0
+        begin = state.base
         for end in state.sealed:  # they were to expire with the run
             await client.store.seal(run_id, begin, end, await client.store.segment(run_id, begin, end))
             begin = end

@@ -296,7 +296,7 @@ class RunHandle(Generic[Output]):
         if found is None:
             raise self._missing()
         state = decode_state(found.value)
-        ends = list(zip([0, *state.sealed], state.sealed, strict=False))
+        ends = list(zip([state.base, *state.sealed], state.sealed, strict=False))
         segments = await asyncio.gather(*(self._client.store.segment(self.id, begin, end) for begin, end in ends))
         return RunHistory(run_id=self.id, workflow=state.workflow, version=state.version, state=found.value, segments=tuple(segments))
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiki.cli.output import instant, short
 from aiki.client.words import MessageKind, message_view
-from aiki.journal import Entry, Marked, RecordedStep, Retried
+from aiki.journal import Continued, Entry, Marked, RecordedStep, Retried
 
 if TYPE_CHECKING:
     from aiki.client import MessageView
@@ -29,9 +29,9 @@ _MESSAGES: dict[MessageKind, str] = {
 def entry_document(entry: Entry) -> dict[str, Any]:
     """One entry. Payloads are JSON values.
 
-    `entry` is "step", "tick" (timers fired), "retried" (the workflow began again), "mark" (the code came by a place), or, of a message,
-    "event", "update", "cancelled", "terminated", "task-cancelled", "paused", "resumed", "woken", or "ignored" (it meant nothing then:
-    `what` says what it was).
+    `entry` is "step", "tick" (timers fired), "retried" (the workflow began again), "mark" (the code came by a place), "continued" (as new:
+    the journal begins here), or, of a message, "event", "update", "cancelled", "terminated", "task-cancelled", "paused", "resumed",
+    "woken", or "ignored" (it meant nothing then: `what` says what it was).
     """
     import msgspec
 
@@ -55,6 +55,8 @@ def entry_document(entry: Entry) -> dict[str, Any]:
         }
     if isinstance(entry, Retried):
         return {"entry": "retried", "at": _instant(entry.at), "error": entry.error}
+    if isinstance(entry, Continued):
+        return {"entry": "continued", "at": _instant(entry.at)}
     if isinstance(entry, Marked):
         return {"entry": "mark", "at": _instant(entry.at), "id": entry.id}
     if (message := message_view(entry)) is not None:
@@ -89,6 +91,8 @@ def entry_rows(entries: Sequence[Entry]) -> list[tuple[str, ...]]:
         if isinstance(entry, RecordedStep):
             outcome = f"failed: {entry.error}" if entry.error is not None else short(document["output"])
             said = (entry.name, entry.worker, " ".join(outcome.split()))
+        elif isinstance(entry, Continued):
+            said = ("", "", "the code continued as new: its journal begins here")
         elif isinstance(entry, Marked):
             said = ("mark", "", f"the code came by {entry.id!r}")
         elif isinstance(entry, Retried):
