@@ -30,16 +30,18 @@ from aiki.actors.topology import ACK_WAIT
 from aiki.actors.turnstile import Turnstile
 from aiki.actors.watchdog import Watchdog
 from aiki.clock import Clock
-from aiki.journal import Entry, RunMachine, RunState, StepId, Updated, begun_again, decode_state, encode_state, new_run, reopened
+from aiki.journal import Entry, RunMachine, RunState, StepId, Updated, decode_state, encode_state, new_run, reopened
 from aiki.kv import RunStore, StoredState
-from aiki.types.errors import Conflict, NonDeterminismError, NotConnected, PayloadTooLarge, RunEnded
+from aiki.types.errors import AikiError, Conflict, NonDeterminismError, NotConnected, PayloadTooLarge, RunEnded
 from aiki.types.failure import ErrorInfo
 from aiki.types.messages import (
     Again,
     Answer,
     Ended,
+    Fork,
     Mail,
     Query,
+    Reset,
     Start,
     StepBegun,
     StepFailedOnce,
@@ -224,6 +226,8 @@ class Activation:
                     break
             now = self._host.now()
             self._apply(machine, now, failure)
+            for word in machine.asked_back:
+                await self._go_back(machine, word, now)
             if overtaken and not machine.dirty:
                 if not machine.rung:
                     raise _Overtaken
@@ -416,6 +420,8 @@ class Activation:
                 _log.warning("run %s does not exist (any more): its message is dropped", self.run_id)
                 return None
             state = new_run(start, self._host.now())
+            if start.fork is not None:
+                return await self._begin_fork(state, start.fork)
         elif start is not None and not self._serves(state := decode_state(stored.value)):
             _log.warning(
                 "run %s is one of version %r of its workflow: a start of version %r is dropped", self.run_id, state.version, start.version
@@ -436,17 +442,34 @@ class Activation:
         """A run that has ended, and perhaps is to go on."""
         state = decode_state(stored.value)
         self._stored.take(stored, state)
-        words = [envelope.message for envelope in self._batch if isinstance(envelope.message, Again)]
-        journal = await self._stored.journal(state) if words else []
-        for word in words:
-            if (whole := begun_again(state, journal, self._host.now(), word.id)) is not None:
-                await self._stored.keep_segments(state, None)
+        for word in [envelope.message for envelope in self._batch]:
+            if isinstance(word, Again | Reset) and (journal := await self._stored.taken_up(state, word, self._host.now())) is not None:
                 self._sent.clear()
-                machine = self._begin(state, whole)
+                machine = self._begin(state, journal)
                 machine.dirty = True
                 return machine
         await self._end_again(state)
         return None
+
+    async def _begin_fork(self, state: RunState, fork: Fork) -> RunMachine:
+        """A new run that begins with another one's journal."""
+        self._stored.take(None, state)
+        self._sent.clear()
+        try:
+            journal = await self._stored.forked(state, fork, self._host.now())
+        except AikiError as error:
+            self._machine = machine = machine_of(self.definition, state, [], self._host.environment)
+            machine.fail(error, self._host.now())
+            return machine
+        machine = self._begin(state, journal)
+        machine.dirty = True
+        return machine
+
+    async def _go_back(self, machine: RunMachine, word: Reset, now: float) -> None:
+        """A run that has not ended is taken back to a step."""
+        journal = await self._stored.journal(machine.state)
+        if (made := machine.go_back(word, journal, now)) is not None:
+            await self._stored.rewrite(machine.state, made)
 
     def _begin(self, state: RunState, journal: list[Entry]) -> RunMachine:
         machine = machine_of(self.definition, state, journal, self._host.environment)

@@ -5,10 +5,11 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from aiki.actors import history
-from aiki.journal import Entry, RunState, decode_state, encode_state
+from aiki.journal import Entry, NewJournal, RunState, decode_state, encode_state, forked, place_of
 from aiki.kv import RunStore, StoredState
-from aiki.types.errors import Conflict
+from aiki.types.errors import Conflict, RunNotFound, StepNotFound
 from aiki.types.failure import ErrorInfo
+from aiki.types.messages import Again, Fork, Reset
 from aiki.types.states import is_final
 
 __all__ = ["StoredRun"]
@@ -54,6 +55,28 @@ class StoredRun:
     async def journal(self, state: RunState) -> list[Entry]:
         """The whole journal of a state."""
         return await history.load(self._store, state)
+
+    async def rewrite(self, state: RunState, journal: NewJournal) -> None:
+        """Give the state another journal."""
+        await history.write(self._store, state, journal)
+
+    async def taken_up(self, state: RunState, word: Again | Reset, now: float) -> list[Entry] | None:
+        """The whole journal of a run that has ended and goes on by this request; None when it is not to."""
+        return await history.take_up(self._store, state, word, now)
+
+    async def forked(self, state: RunState, fork: Fork, now: float) -> list[Entry]:
+        """The whole journal of a new run that begins with another one's. `RunNotFound`, `StepNotFound`."""
+        stored = await self._store.read(fork.run_id)
+        if stored is None:
+            raise RunNotFound(f"run {fork.run_id}, from which this one was forked, is gone", run_id=fork.run_id)
+        source = decode_state(stored.value)
+        journal = await history.load(self._store, source)
+        place = place_of(journal, fork.address, fork.ordinal) if fork.address else None
+        if fork.address and place is None:
+            raise StepNotFound(f"run {fork.run_id} has no step {fork.address!r} (any more)", run_id=fork.run_id, step=fork.address)
+        made = forked(state, source, journal, place, now)
+        await history.write(self._store, state, made)
+        return [*made.before, *made.after]
 
     async def verify(self) -> None:
         """`Conflict` unless the state that we hold is the newest.
@@ -107,11 +130,7 @@ class StoredRun:
 
     async def keep_segments(self, state: RunState, ttl: float | None) -> None:
         """The run has ended, and its segments expire with it; or it goes on after all, and they do not (None)."""
-        begin = state.base
-        for end in state.sealed:
-            segment = await self._store.segment(self.run_id, begin, end)
-            await self._store.seal(self.run_id, begin, end, segment, ttl=ttl)
-            begin = end
+        await history.keep_segments(self._store, state, ttl)
 
 
 def _size(entries: Sequence[msgspec.Raw]) -> int:

@@ -4,6 +4,7 @@ from aiki.journal.limits import CLEANUP
 from aiki.journal.loop import DeterministicLoop, Shield
 from aiki.journal.machine import Program, QueryHandler, RunMachine
 from aiki.journal.operation import Body, Operation, Outcome, StepId, StepOptions
+from aiki.journal.reset import NewJournal, forked, place_of, reset
 from aiki.journal.state import (
     Alarm,
     CancelAsked,
@@ -34,6 +35,7 @@ from aiki.journal.state import (
     Unpaused,
     Updated,
     Wait,
+    WasReset,
     Woken,
     begun_again,
     decode_entries,
@@ -57,6 +59,7 @@ __all__ = [
     "Entry",
     "Ignored",
     "Marked",
+    "NewJournal",
     "Operation",
     "OutAlarm",
     "OutChild",
@@ -90,12 +93,16 @@ __all__ = [
     "UpdateHandler",
     "Updated",
     "Wait",
+    "WasReset",
     "Woken",
     "begun_again",
     "decode_entries",
     "decode_state",
     "encode_entry",
     "encode_state",
+    "forked",
     "new_run",
+    "place_of",
     "reopened",
+    "reset",
 ]

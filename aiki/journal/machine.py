@@ -11,11 +11,11 @@ How recorded steps are replayed stands in `aiki.journal.steps`.
 
 import asyncio
 import random
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any
 
-from aiki.journal.generations import begin_generation
+from aiki.journal.generations import begin_generation, known_ids
 from aiki.journal.inbox import Inbox
 from aiki.journal.limits import CLEANUP, RunLimits
 from aiki.journal.loop import DeterministicLoop
@@ -23,6 +23,7 @@ from aiki.journal.marks import Marks
 from aiki.journal.operation import Body, Operation, Outcome, StepId, StepOptions
 from aiki.journal.publications import Publications
 from aiki.journal.record import Record
+from aiki.journal.reset import NewJournal, place_of, reset
 from aiki.journal.standing import standing
 from aiki.journal.state import (
     Alarm,
@@ -46,6 +47,7 @@ from aiki.journal.state import (
     Tick,
     Unpaused,
     Updated,
+    WasReset,
     Woken,
 )
 from aiki.journal.steps import Steps
@@ -62,6 +64,7 @@ from aiki.types.messages import (
     Event,
     Mail,
     Pause,
+    Reset,
     Resume,
     Start,
     StepBegun,
@@ -118,7 +121,9 @@ class RunMachine:
         self._main: asyncio.Task[bytes] | None = None
         self._steps = Steps(self._record, self.loop)
         self.inbox = Inbox(self.loop)
-        self._applied = dict.fromkeys(_ids(history))
+        self._applied = known_ids(history)
+        self.asked_back: list[Reset] = []
+        """Requests to go back to a step: the host sees to them, since they need the whole journal."""
         self._next_input: bytes | None = None
         """The code continues as new, with this."""
         self._deferred: list[tuple[int, Entry]] = []
@@ -193,6 +198,9 @@ class RunMachine:
                 self._start_again(message)
             case Resume() | StepBegun():
                 pass
+            case Reset():
+                if message.id not in self._applied:
+                    self.asked_back.append(message)
             case _:
                 if message.id not in self._applied:
                     self._obey(message, now)
@@ -216,8 +224,8 @@ class RunMachine:
                 self._unpause(message, now)
             case EndSleep():
                 self._end_sleep(message, now)
-            case Again():
-                pass  # it goes on already
+            case Again() | Reset():
+                pass  # it goes on already, or is to go back first
 
     def advance(self, now: float) -> None:
         """Let time pass: steps whose time is over fail, timers of the code fire, and retries that are due begin."""
@@ -391,6 +399,10 @@ class RunMachine:
                 began = self._limits.began = entry.at
                 self._marks.before.update(entry.marks)
                 self._marks.lasting.update(entry.marks)
+            elif isinstance(entry, WasReset):
+                self._limits.begin_anew(entry.at)
+                optional_before = index
+                entries.append((index, entry))
             elif isinstance(entry, Retried):
                 self._marks.end_attempt()
                 began = self._limits.began = entry.at
@@ -427,6 +439,8 @@ class RunMachine:
                 self.updates.begin(entry)
         elif isinstance(entry, Woken):
             self.loop.end_sleep()
+        elif isinstance(entry, WasReset):
+            self._publications.skip_to(entry.told)
         elif isinstance(entry, CancelAsked):
             assert self._main is not None
             self.loop.interrupt(self._main)
@@ -629,8 +643,22 @@ class RunMachine:
         self.state.retry_at = None
         self.restart = True
 
+    def go_back(self, word: Reset, journal: Sequence[Entry], now: float) -> NewJournal | None:
+        """Take the run back to a step, as far as the state goes; the new journal is the host's to write, and the code begins anew then."""
+        now = self._instant(now)
+        if place_of(journal, word.address, word.ordinal) is None:
+            self._add(Ignored(now, word.id, "Reset"), now)
+            return None
+        self._steps.end(withdraw=True)
+        self.state.pending = list(self._steps.left)
+        made = reset(self.state, journal, word, now)
+        assert made is not None
+        self._applied[word.id] = None
+        self.restart = self.dirty = True
+        return made
+
     def _continue(self, input: bytes, now: float) -> None:
-        carried = [*self.updates.unanswered, *self.inbox.untaken]
+        carried: list[Received | Updated] = [*self.updates.unanswered, *self.inbox.untaken]
         known = [id for id in self._applied if all(id != entry.id for entry in carried)] if carried else self._applied
         self._steps.end(withdraw=True)
         self._publications.end_attempt()
@@ -671,15 +699,6 @@ class RunMachine:
 
 
 _UNNAMED = RecordedStep | Tick | Retried | Marked | Continued
-
-
-def _ids(history: Sequence[Entry]) -> Iterator[str]:
-    """Of the messages that were applied."""
-    for entry in history:
-        if isinstance(entry, Continued):
-            yield from entry.known
-        elif isinstance(entry, Retried) or not isinstance(entry, _UNNAMED):
-            yield entry.id
 
 
 def _outlives_attempt(entry: Entry) -> bool:

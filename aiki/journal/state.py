@@ -43,6 +43,7 @@ __all__ = [
     "Unpaused",
     "Updated",
     "Wait",
+    "WasReset",
     "Woken",
     "begun_again",
     "decode_entries",
@@ -177,8 +178,24 @@ class Continued(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True
     marks: tuple[str, ...] = ()
 
 
+class WasReset(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, tag="reset"):
+    """The run was taken back, by request `id`, to before that step ended: what the code calls anew is found before here, or is run.
+
+    `known`: the ids of messages applied since, which may come once more; `told`: how much the code had published.
+    """
+
+    at: float
+    id: str
+    address: str = ""
+    ordinal: int = 0
+    reason: str = ""
+    known: tuple[str, ...] = ()
+    told: int = 0
+
+
 Entry = (
-    Continued
+    WasReset
+    | Continued
     | Marked
     | Ignored
     | RecordedStep
@@ -387,6 +404,10 @@ class RunState(msgspec.Struct, array_like=True, kw_only=True, omit_defaults=True
     """Where the journal begins: how many entries there were that it has no more."""
     generation: int = 0
     """How often the code has continued as new."""
+    resets: int = 0
+    """How often it was taken back to a step."""
+    origin: str = ""
+    """The run with whose journal this one began: chance goes by its id."""
 
 
 _encoder = msgspec.msgpack.Encoder()

@@ -126,7 +126,8 @@ class Steps:
             return msgspec.structs.replace(child, run_id=recorded[1].child)
         state = self._record.state
         parent = state.run_id
-        run_id = child_run_id(parent, *id, state.attempt) if child.key is None else keyed_run_id(child.workflow, child.key)
+        number = f"{state.resets}/{id[1]}" if state.resets else id[1]
+        run_id = child_run_id(parent, id[0], number, state.attempt) if child.key is None else keyed_run_id(child.workflow, child.key)
         if run_id == parent:
             raise DefinitionError(f"run {parent} cannot be its own child: the idempotency key {child.key!r} is its own", where="child")
         return msgspec.structs.replace(child, run_id=run_id)

@@ -23,6 +23,8 @@ _MESSAGES: dict[MessageKind, str] = {
     "pause": "paused",
     "resume": "resumed",
     "wake": "woken",
+    "retry": "retry",
+    "reset": "reset",
 }
 
 
@@ -31,7 +33,7 @@ def entry_document(entry: Entry) -> dict[str, Any]:
 
     `entry` is "step", "tick" (timers fired), "retried" (the workflow began again), "mark" (the code came by a place), "continued" (as new:
     the journal begins here), or, of a message, "event", "update", "cancelled", "terminated", "task-cancelled", "paused", "resumed",
-    "woken", or "ignored" (it meant nothing then: `what` says what it was).
+    "woken", "reset" (the run was taken back to a step), or "ignored" (it meant nothing then: `what` says what it was).
     """
     import msgspec
 
@@ -67,7 +69,7 @@ def entry_document(entry: Entry) -> dict[str, Any]:
             document["name"] = message.name
         if message.what in ("event", "update") and not message.ignored:
             document["payload"] = message.payload
-        if message.what in ("cancel", "terminate", "cancel-task", "pause"):
+        if message.what in ("cancel", "terminate", "cancel-task", "pause", "reset"):
             document["reason"] = message.reason
         return document
     return {"entry": "tick", "at": _instant(entry.at)}
@@ -117,6 +119,7 @@ def message_text(message: "MessageView") -> str:
         "pause": f"what follows waits{why}",
         "resume": "the pause was over",
         "wake": "a sleep was ended early",
+        "reset": f"the run was taken back to before this ended{why}",
     }
     return said.get(message.what) or short(message.payload)
 

@@ -105,7 +105,7 @@ class Context:
         """A random generator that gives the same numbers at each replay. Not for secrets."""
         if self._rng is None:
             generation = f"/{self.generation}" if self.generation else ""
-            self._rng = random.Random(f"{self.run_id}{generation}/{self.attempt}")
+            self._rng = random.Random(f"{self._machine.state.origin or self.run_id}{generation}/{self.attempt}")
         return self._rng
 
     def random(self) -> float:
