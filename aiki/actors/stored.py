@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from aiki.actors import history
+from aiki.actors.keeping import Keeping
 from aiki.journal import Entry, RunState, decode_state, encode_state
 from aiki.kv import RunStore, StoredState
 from aiki.types.errors import Conflict
@@ -18,14 +19,14 @@ SEAL_ABOVE = 32 * 1024
 
 
 class StoredRun:
-    """What one activation knows of its run in the store. `retention`: seconds for which a run is kept after its end; None: for ever.
+    """What one activation knows of its run in the store. `keeping`: for how long it is kept after its end.
 
     `host`: the subject that commits name, for whoever has a message for the run; `worker`: who that is, for people. `next_operation` names
     each commit.
     """
 
     def __init__(
-        self, store: RunStore, run_id: str, host: str, worker: str, retention: float | None, next_operation: Callable[[], str]
+        self, store: RunStore, run_id: str, host: str, worker: str, keeping: Keeping, next_operation: Callable[[], str]
     ) -> None:
         self.run_id = run_id
         self.revision = 0
@@ -35,7 +36,7 @@ class StoredRun:
         self._store = store
         self._host = host
         self._worker = worker
-        self._retention = retention
+        self._keeping = keeping
         self._next_operation = next_operation
         self._committed = 0
 
@@ -71,16 +72,16 @@ class StoredRun:
         state.worker = self._worker
         state.held = None
         state.operation = operation = self._next_operation()
+        ttl = self._keeping.end(state)
         value = encode_state(state)
         if len(value) > SEAL_ABOVE and self._committed and _size(state.entries[: self._committed]) > SEAL_ABOVE // 2:
             await self._seal(state)
             value = encode_state(state)
-        ttl = self._retention if is_final(state.status) else None
         self.revision = await self._store.commit(self.run_id, value, self.revision, state=state.status, operation=operation, ttl=ttl)
         self.current = True
         self._committed = len(state.entries)
-        if ttl is not None and state.sealed:
-            await self.keep_segments(state, ttl)
+        if ttl is not None:
+            await history.expire(self._store, state, self.revision, ttl)
 
     async def hold(self, error: Exception) -> None:
         """Mark the run as stalled, whoever wrote it last."""
@@ -102,13 +103,24 @@ class StoredRun:
         state.sealed = [*state.sealed, end]
         self._committed = 0
 
-    async def keep_segments(self, state: RunState, ttl: float | None) -> None:
-        """The run has ended, and its segments expire with it; or it goes on after all, and they do not (None)."""
-        begin = 0
-        for end in state.sealed:
-            segment = await self._store.segment(self.run_id, begin, end)
-            await self._store.seal(self.run_id, begin, end, segment, ttl=ttl)
-            begin = end
+    async def keep_segments(self, state: RunState) -> None:
+        """The run goes on after all: its segments do not expire with it."""
+        await history.keep(self._store, state)
+
+    async def end_again(self, state: RunState) -> None:
+        """A message has reached a run that has ended: its host may have died before all was done that keeps it, or lets it go.
+
+        Raises `Conflict`.
+        """
+        if state.archival is not None:
+            return
+        if (ttl := self._keeping.end(state)) is not None:
+            await history.expire(self._store, state, self.revision, ttl)
+        elif state.awaits_archive:
+            # It may have been ended by somebody who knew of no archive, and then it would expire.
+            value, operation = encode_state(state), state.operation
+            self.revision = await self._store.commit(self.run_id, value, self.revision, state=state.status, operation=operation)
+            await history.keep(self._store, state)
 
 
 def _size(entries: Sequence[msgspec.Raw]) -> int:

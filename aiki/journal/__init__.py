@@ -6,6 +6,7 @@ from aiki.journal.machine import Program, QueryHandler, RunMachine
 from aiki.journal.operation import Body, Operation, Outcome, StepId, StepOptions
 from aiki.journal.state import (
     Alarm,
+    Archival,
     CancelAsked,
     ChildRun,
     Entry,
@@ -47,6 +48,7 @@ from aiki.journal.updates import UpdateHandler
 __all__ = [
     "CLEANUP",
     "Alarm",
+    "Archival",
     "Body",
     "CancelAsked",
     "ChildRun",

@@ -3,6 +3,7 @@
 import contextlib
 from typing import TYPE_CHECKING
 
+from aiki.actors import history
 from aiki.journal import begun_again, decode_state, encode_state
 from aiki.types.errors import Conflict
 from aiki.types.messages import Again
@@ -25,9 +26,6 @@ async def begin_again(client: "Client", run_id: str, word: Again) -> None:
         if begun_again(state, journal, await client.now(), word.id) is None:
             return
         state.operation = f"client/{word.id}"
-        begin = 0
-        for end in state.sealed:  # they were to expire with the run
-            await client.store.seal(run_id, begin, end, await client.store.segment(run_id, begin, end))
-            begin = end
+        await history.keep(client.store, state)  # its segments were to expire with the run
         with contextlib.suppress(Conflict):
             await client.store.commit(run_id, encode_state(state), stored.revision, state=state.status, operation=state.operation)
