@@ -25,9 +25,7 @@ class StoredRun:
     each commit.
     """
 
-    def __init__(
-        self, store: RunStore, run_id: str, host: str, worker: str, keeping: Keeping, next_operation: Callable[[], str]
-    ) -> None:
+    def __init__(self, store: RunStore, run_id: str, host: str, worker: str, keeping: Keeping, next_operation: Callable[[], str]) -> None:
         self.run_id = run_id
         self.revision = 0
         """The newest revision that we know; 0 when the run has not been written."""

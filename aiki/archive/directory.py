@@ -13,6 +13,8 @@ from aiki.types.names import to_token
 __all__ = ["Archive"]
 
 ENDING = ".jsonl.gz"
+MOST_KNOWN = 1000
+"""Files of which is remembered where they end."""
 
 
 class Archive:
@@ -23,6 +25,7 @@ class Archive:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._known: dict[Path, int] = {}
         self._is_file = path.is_file() or path.name.endswith(".gz")
 
     def add(self, records: Iterable[ArchivedRun]) -> None:
@@ -32,7 +35,9 @@ class Archive:
             by_file[self._file(record)].append(record)
         for file, some in by_file.items():
             file.parent.mkdir(parents=True, exist_ok=True)
-            write_records(file, some)
+            if len(self._known) >= MOST_KNOWN:
+                self._known.clear()
+            write_records(file, some, self._known)
 
     def _file(self, record: ArchivedRun) -> Path:
         if self._is_file:

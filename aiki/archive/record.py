@@ -1,5 +1,6 @@
 """The record of one run as a line of JSON, and files of such lines."""
 
+import logging
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,8 @@ __all__ = ["ArchivedRun", "members", "read_records"]
 
 GZIP = b"\x1f\x8b"
 CHUNK = 1 << 18
+
+_log = logging.getLogger("aiki.archive")
 
 
 class ArchivedRun(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -78,8 +81,8 @@ class ArchivedRun(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 def read_records(file: Path) -> Iterator[ArchivedRun]:
     """The records in a file, compressed or not, one or many, in their order; one that was written twice comes twice.
 
-    What a crash has left unfinished at the end of a compressed file is left out. `PayloadError`, which names the file, when it is something
-    else or damaged.
+    What a crash has left at the end of a compressed file, cut off or damaged, is left out: nobody was told that it is there. The latter is
+    logged. `PayloadError`, which names the file, when it is something else.
     """
     try:
         with file.open("rb") as opened:
@@ -88,8 +91,15 @@ def read_records(file: Path) -> Iterator[ArchivedRun]:
                 yield from _plain(opened.read())
                 return
             opened.seek(0)
-            for data, _ in members(opened):
-                yield from (ArchivedRun.from_json(line) for line in data.splitlines())
+            whole = 0
+            try:
+                for data, end in members(opened):
+                    whole = end
+                    yield from (ArchivedRun.from_json(line) for line in data.splitlines())
+            except zlib.error as error:
+                if not whole:
+                    raise
+                _log.warning("%s is damaged after byte %d: what follows is left out (%s)", file, whole, error)
     except OSError as error:
         raise PayloadError(f"{file} cannot be read: {error.strerror}", where=str(file), reason=str(error)) from error
     except zlib.error as error:

@@ -13,6 +13,7 @@
     ├── RunNotFound                there is no run with that id
     ├── RunEnded                   the run has ended: it takes no messages any more
     ├── NotRetryable               the run has not ended, or has a result: it cannot be retried
+    ├── ImportRefused              a run cannot be brought back from an archive: why
     ├── UnknownEvent               the workflow waits for no event of that name
     ├── QueryFailed                a query could not be answered
     ├── UpdateFailed               the workflow's handler of an update raised, or there is none
@@ -81,6 +82,7 @@ __all__ = [
     "DurableLoopError",
     "EventTimeout",
     "IdempotencyConflict",
+    "ImportRefused",
     "InvalidGraph",
     "InvalidName",
     "InvalidSchedule",
@@ -217,6 +219,12 @@ class NotRetryable(AikiError):
     """Only a run that has ended without a result can be retried. Fields: `run_id`, `state`."""
 
     code = "not_retryable"
+
+
+class ImportRefused(AikiError):
+    """A run cannot be brought back from its archived record. Fields: `run_id`, `reason`."""
+
+    code = "import_refused"
 
 
 class UnknownEvent(AikiError):

@@ -139,12 +139,12 @@ class RunHandle(Generic[Output]):
     async def _look(self) -> Ended | None:
         """Read the run; None when it has not ended, or when the store is away (its return will be announced)."""
         try:
-            stored = await self._client.store.read(self.id)
-            if stored is None:
+            found = await self._client.load(self.id)
+            if found is None:
                 await self._check_exists()
         except (OutcomeUnknown, RequestTimeout):
             return None
-        return _ended(decode_state(stored.value)) if stored is not None and is_final(stored.state) else None
+        return _ended(found[0]) if found is not None and is_final(found[0].status) else None
 
     async def _check_exists(self) -> None:
         if (

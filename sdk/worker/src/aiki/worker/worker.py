@@ -32,12 +32,12 @@ class Worker:
     """Serves what its `registry` holds. `async with worker:`, or `start` and `stop`, or `run` until SIGTERM.
 
     `queue`: whose tasks it takes. `max_concurrent_workflow_runs` bounds turns that are going on at a time (waiting runs cost nothing),
-    `max_concurrent_tasks` the task bodies. `retention`: how long a run is kept after its end, where its workflow does not say so: a duration,
-    None (for ever) or a `Retention`, which tells outcomes apart (default: 7 days). `archive`: no run expires before an `Archiver` has
-    written it to a file (it is kept until then), where its workflow does not say otherwise. `cached_runs`: how many
-    waiting runs are kept in memory, `cached_actors` how many actors that nobody calls, each for
-    `actor_idle` at most. `reports`: whether `aiki worker list` shows it. `always_replay`, for tests: whenever anything
-    happens to a run, its code begins anew from the journal, and the run fails with `NonDeterminismError` when that calls other steps.
+    `max_concurrent_tasks` the task bodies. `retention`: how long a run is kept after its end, where its workflow does not say so: a
+    duration, None (for ever) or a `Retention`, which tells outcomes apart (default: 7 days). `archive`: no run expires before an `Archiver`
+    has written it to a file (it is kept until then), where its workflow does not say otherwise. `cached_runs`: how many waiting runs are
+    kept in memory, `cached_actors` how many actors that nobody calls, each for `actor_idle` at most. `reports`: whether `aiki worker list`
+    shows it. `always_replay`, for tests: whenever anything happens to a run, its code begins anew from the journal, and the run fails with
+    `NonDeterminismError` when that calls other steps.
     """
 
     def __init__(
