@@ -17,23 +17,26 @@ async def segments(store: RunStore, state: RunState) -> tuple[bytes, ...]:
     return tuple([await store.segment(state.run_id, begin, end) for begin, end in _extents(state)])
 
 
-async def keep(store: RunStore, state: RunState, ttl: float | None = None) -> None:
-    """Let the segments of a run expire after `ttl` seconds; None: never."""
+async def keep(store: RunStore, state: RunState) -> None:
+    """The segments of a run are to stay, though it had ended."""
     for begin, end in _extents(state):
-        await store.seal(state.run_id, begin, end, await store.segment(state.run_id, begin, end), ttl=ttl)
+        await store.seal(state.run_id, begin, end, await store.segment(state.run_id, begin, end))
 
 
 async def expire(store: RunStore, state: RunState, revision: int, ttl: float) -> None:
     """The run has ended, as `revision` says, and its segments expire with it.
 
-    Whoever takes the run up again at the same time has its segments kept, then commits. So it is read again afterwards.
+    So do those that its state does not name: their host died before it could commit that. Whoever takes the run up again at the same time
+    has its segments kept, then commits. So it is read again afterwards.
     """
     if not state.sealed:
         return
-    try:
-        await keep(store, state, ttl)
-    except LookupError:
-        return  # the run has expired meanwhile
+    for begin, end in await store.extents(state.run_id):
+        try:
+            segment = await store.segment(state.run_id, begin, end)
+        except LookupError:
+            continue  # it has expired meanwhile
+        await store.seal(state.run_id, begin, end, segment, ttl=ttl)
     stored = await store.read(state.run_id)
     if stored is not None and stored.revision != revision and not is_final(stored.state):
         await keep(store, state)

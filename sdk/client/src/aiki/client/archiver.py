@@ -26,7 +26,9 @@ BATCH = 64
 """Runs that are written together: one wait for the disk."""
 TRY_AGAIN = 5.0
 """Seconds after which a run comes again that could not be archived."""
-LEAST_TTL = 1.0
+LEAST_TTL = 60.0
+"""Seconds for which a run stays after it was archived, however short its retention: should the archiver die before it has told the
+journal's segments to expire too, the next one must still find the run."""
 
 _log = logging.getLogger("aiki.archive")
 
