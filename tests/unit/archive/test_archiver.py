@@ -4,6 +4,7 @@ import asyncio
 from datetime import timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from aiki.archive import Archive
@@ -333,11 +334,10 @@ async def test_what_cannot_be_brought_back_is_refused_before_anything_is_stored(
         whole = await big.history()
         await env.client.store.purge(big.id)
         before = await keys(env.client)
-        fields = {"run_id": whole.run_id, "workflow": "long", "version": "1.0.0"}
         for broken in (
-            RunHistory(**fields, state=whole.state, segments=whole.segments[:-1]),
-            RunHistory(**fields, state=whole.state[:-5], segments=whole.segments),
-            RunHistory(**{**fields, "run_id": handle.id}, state=whole.state, segments=whole.segments),
+            msgspec.structs.replace(whole, segments=whole.segments[:-1]),
+            msgspec.structs.replace(whole, state=whole.state[:-5]),
+            msgspec.structs.replace(whole, run_id=handle.id),
         ):
             with pytest.raises(ImportRefused):
                 await env.client.import_history(broken)
