@@ -50,10 +50,8 @@ class Archiver:
     """
 
     def __init__(self, client: Client, to: Path | str) -> None:
-        if not isinstance(to, Path | str) or not str(to):
-            raise DefinitionError(f"an archive is a folder or a file, not {to!r}", what="to")
         self._client = client
-        self._archive = Archive(Path(to))
+        self._archive = Archive(_path(to))
         self._waiting: asyncio.Queue[Delivery] = asyncio.Queue()
         self._open: set[Delivery] = set()
         self._consumption: Consumption | None = None
@@ -203,6 +201,12 @@ class Archiver:
         if ttl is not None:
             await history.expire(store, state, revision, ttl)
         return False
+
+
+def _path(to: object) -> Path:
+    if not isinstance(to, Path | str) or not str(to):
+        raise DefinitionError(f"an archive is a folder or a file, not {to!r}", what="to")
+    return Path(to)
 
 
 def _ttl(state: RunState, now: float) -> float | None:
