@@ -553,6 +553,8 @@ class Activation:
 
     async def _answer_again(self, state: RunState) -> None:
         """An update may have been the last that the run did, and its answer was lost: the journal still tells it."""
+        if state.imported:
+            return
         journal = await self._stored.journal(state)
         if not any(isinstance(entry, Updated) and entry.id in self._replies for entry in journal):
             return

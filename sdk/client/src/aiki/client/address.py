@@ -81,12 +81,13 @@ class Mailbox:
             raise NotRetryable(message, run_id=self._run_id, state=address.status)
         await self.put(address, word, f"{self._run_id}/{word.id}")
 
-    async def put(self, address: Address, word: AnyWord, message_id: str) -> None:
-        """The same, when the run was found already."""
+    async def put(self, address: Address, word: AnyWord, message_id: str) -> bool:
+        """The same, when the run was found already; False when the stream has taken a message with this id before."""
         client = self._client
         said = client.said
         before = said.get(self._run_id, "")
         data = encode(msgspec.structs.replace(word, after=before if before != word.id else ""))
         subject = client.subjects.run_words(address.workflow, address.version, self._run_id)
-        await surely(lambda: client.transport.publish(subject, data, message_id=message_id), within=WITHIN)
+        sure = await surely(lambda: client.transport.publish(subject, data, message_id=message_id), within=WITHIN)
         said[self._run_id] = word.id
+        return not sure.answer.duplicate

@@ -15,6 +15,7 @@ from aiki.client.changes import Changes
 from aiki.client.event import Event, unknown_event
 from aiki.client.family import read_tree
 from aiki.client.history import RunHistory
+from aiki.client.repeated import recorded_before, waits_already
 from aiki.client.views import Progress, RunStatus, RunView, progress, queued_status, queued_view, run_status, run_view
 from aiki.journal import RunState, decode_state
 from aiki.kv import STATE_HEADER
@@ -225,7 +226,8 @@ class RunHandle(Generic[Output]):
     async def send(self, event: Event[Payload], payload: Payload, *, idempotency_key: str | None = None) -> None:
         """Send an event. When this has returned, the run gets it, now or (buffered) when it waits for it.
 
-        Events that one client sends to one run arrive in the order of its calls. With an `idempotency_key`, one counts once per run.
+        Events that one client sends to one run arrive in the order of its calls. With an `idempotency_key`, one counts once per run: the
+        second call changes nothing, also when the run has ended meanwhile; with another payload it is an `IdempotencyConflict`.
         Raises `PayloadError` before anything is stored, `RunNotFound`, `RunEnded`, and `UnknownEvent` when the workflow declares its events
         and this is none of them.
         """
@@ -233,10 +235,17 @@ class RunHandle(Generic[Output]):
             raise unknown_event(event.name, self.workflow, self._events)
         data = event.encode(payload)
         id = secrets.token_hex(8) if idempotency_key is None else f"k/{event.name}/{check_key(idempotency_key)}"
+        if idempotency_key is not None and await recorded_before(self._client, self.id, id, idempotency_key, data):
+            return
         address = await self._mailbox.find_open("sent events")
         if self._by_id:
             await self._client.declared.check(event.name, address.workflow, address.version)
-        await self._mailbox.put(address, EventWord(id=id, name=event.name, payload=data), f"{self.id}/{id}")
+        word = EventWord(id=id, name=event.name, payload=data)
+        if await self._mailbox.put(address, word, f"{self.id}/{id}") or idempotency_key is None:
+            return
+        if not await waits_already(self._client, self.id, address.workflow, address.version, id, idempotency_key, data):
+            # The stream remembers it from a run of this id (it has an idempotency key) that has expired since.
+            await self._mailbox.put(address, word, f"{self.id}/{id}/{secrets.token_hex(8)}")
 
     async def query(self, name: str, payload: Any = None) -> Any:
         """Ask for a view of the run's variables, as the workflow's `@order.query(name)` makes it; nothing is written.
@@ -248,8 +257,9 @@ class RunHandle(Generic[Output]):
     async def update(self, name: str, payload: Any = None, *, idempotency_key: str | None = None, timeout: Duration | None = None) -> Any:
         """Send a message that the workflow's `@order.update(name)` handles, and answer what that returns. Durable, and applied once.
 
-        With an `idempotency_key`, calls with the same key are one update and get the same answer. Raises `UpdateFailed` with what the
-        handler raised, `RunNotFound`, `RunEnded`, and `ResultTimeout` when `timeout` is over first (it may still be applied).
+        With an `idempotency_key`, calls with the same key are one update and get the same answer, also when the run has ended meanwhile;
+        with another payload that is an `IdempotencyConflict`. Raises `UpdateFailed` with what the handler raised, `RunNotFound`,
+        `RunEnded`, and `ResultTimeout` when `timeout` is over first (it may still be applied).
         """
         if idempotency_key is not None:
             check_key(idempotency_key)
