@@ -19,7 +19,7 @@ class OutOfStock(Exception):
 
 def deeper(what: str) -> None:
     try:
-        {}[what]
+        dict[str, str]()[what]
     except KeyError as error:
         raise OutOfStock(what, lambda: None) from error
 

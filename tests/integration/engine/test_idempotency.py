@@ -323,8 +323,9 @@ async def test_calls_of_actors(env: TestEnvironment) -> None:
 async def test_calls_of_actors_that_are_not_remembered_any_more() -> None:
     async with TestEnvironment.in_memory() as env:
         await env.worker(Tally)
-        assert await Tally.ref(env.client, "t", key="a").ask.add(5) == 5
-        await env.advance(3600)
-        for _ in range(200):
-            await Tally.ref(env.client, "t").ask.add(1)
-        assert await Tally.ref(env.client, "t", key="a").ask.add(5) == 210, "it is applied once more"
+        assert await Tally.ref(env.client, "t").ask.add(1) == 1
+        assert await Tally.ref(env.client, "t", key="a").ask.add(5) == 6
+        for number in range(520):
+            await Tally.ref(env.client, "t", key=str(number)).ask.add(1)
+        await env.advance(60)
+        assert await Tally.ref(env.client, "t", key="a").ask.add(5) == 531, "it is applied once more"
