@@ -4,6 +4,7 @@ Whatever happens, a run is gone from the store only when the record of its last 
 """
 
 import asyncio
+import contextlib
 import os
 import random
 import stat
@@ -174,6 +175,20 @@ def simulate(seed: int, **options: Any) -> None:
 def test_kills_and_faults() -> None:
     for seed in range(SEEDS):
         simulate(seed, faults=FAULTS, kills=8)
+
+
+def test_an_archiver_that_trusts_the_disk_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What simulation is worth: an archiver that lets a run go though its write has failed loses one soon."""
+    add = Archive.add
+
+    def careless(self: Archive, records: Any) -> None:
+        with contextlib.suppress(OSError):
+            add(self, records)
+
+    monkeypatch.setattr(Archive, "add", careless)
+    with pytest.raises(AssertionError, match="in no file|of its last end"):
+        for seed in range(30):
+            simulate(seed, faults=FAULTS, kills=2)
 
 
 @pytest.mark.long

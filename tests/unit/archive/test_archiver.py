@@ -20,6 +20,7 @@ from aiki.sdk import (
     Retention,
     RunEnded,
     RunNotFound,
+    Trigger,
     WorkflowFailed,
     event,
     task,
@@ -304,6 +305,31 @@ async def test_a_copy_has_no_say_about_its_key(tmp_path: Path) -> None:
         assert (await handle.get_status()).imported_at is None
         with pytest.raises(ImportRefused, match="still there"):
             await env.client.import_history(history)
+
+
+async def test_a_delayed_start_takes_the_place_of_a_copy(tmp_path: Path) -> None:
+    async with TestEnvironment.in_memory() as env:
+        await env.worker(echo)
+        history = await brought_back(env, tmp_path, 1, "k")
+        await env.client.import_history(history, keep=10 * DAY)
+        handle = await echo.enqueue(env.client, 2, idempotency_key="k", trigger=Trigger.after(DAY))
+        assert (await handle.get_status()).state == "scheduled"
+        assert await handle.wait_for_completion() == 2
+
+
+async def test_a_run_whose_record_is_damaged_holds_nobody_up(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async with TestEnvironment.in_memory() as env:
+        await env.worker(long, echo, blob)
+        broken = await long.enqueue(env.client)
+        await broken.wait_for_completion()
+        subjects = env.client.subjects
+        await env.client.transport.purge(subjects.runs_stream, f"{subjects.runs_prefix}{broken.id}.*")
+        async with Archiver(env.client, tmp_path):
+            handle = await echo.enqueue(env.client, 1)
+            await handle.wait_for_completion()
+            await archived(env, handle.id)
+        assert "cannot be archived: run" in caplog.text.replace(broken.id, "run")
+        assert await env.client.load(broken.id) is not None, "it is kept"
 
 
 async def test_a_child_begins_in_the_place_of_a_copy(tmp_path: Path) -> None:

@@ -77,6 +77,7 @@ class Archiver:
             await self._consumption.stop()
         while not self._waiting.empty():
             self._settle(self._waiting.get_nowait(), done=False, delay=0.0)
+            self._waiting.task_done()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(limit):
                 await self._waiting.join()
@@ -157,10 +158,10 @@ class Archiver:
                 found.append(each)
             elif each is None:
                 done.add(run_id)
-            elif isinstance(each, LookupError):
-                _log.error("run %s cannot be archived: %s", run_id, each)
-            else:
+            elif isinstance(each, AikiError) or not isinstance(each, Exception):
                 raise each
+            else:  # its record is damaged: it stays where it is, and holds nobody up
+                _log.error("run %s cannot be archived: %s", run_id, each)
         if not found:
             return done
         await asyncio.to_thread(self._archive.add, [each.record for each in found])

@@ -325,7 +325,7 @@ class Client(Many):
         if stored is None:
             return None
         state = decode_state(stored.value)
-        if state.imported and await self.find_start(run_id) is not None:
+        if state.imported and await self.waiting_start(state.workflow, state.version, run_id) is not None:
             return None  # a run of its own is about to take the place of this copy
         return state, stored.revision
 

@@ -47,7 +47,7 @@ async def import_history(client: "Client", history: RunHistory, kept: float) -> 
     stored = await client.store.read(state.run_id)
     if stored is not None and not decode_state(stored.value).imported:
         raise _refused(history, f"the run itself is still there ({stored.state})")
-    if stored is None and await client.find_start(state.run_id) is not None:
+    if stored is None and await client.waiting_start(state.workflow, state.version, state.run_id) is not None:
         raise _refused(history, "a run with this id (of the same idempotency key) waits for a worker")
     # It is to be seen, and to have no say: nobody is told of its end once more.
     state.notify, state.reply, state.watchers, state.outbox, state.alarms, state.pending = "", "", [], [], [], []
