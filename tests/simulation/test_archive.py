@@ -186,7 +186,7 @@ def test_an_archiver_that_trusts_the_disk_is_caught(monkeypatch: pytest.MonkeyPa
             add(self, records)
 
     monkeypatch.setattr(Archive, "add", careless)
-    with pytest.raises(AssertionError, match="in no file|of its last end"):
+    with pytest.raises(AssertionError, match=r"in no file|of its last end"):
         for seed in range(30):
             simulate(seed, faults=FAULTS, kills=2)
 
