@@ -22,6 +22,7 @@ from aiki import telemetry
 from aiki.actors.batch import BATCH, BATCH_BYTES, identity, in_order, weight
 from aiki.actors.definitions import RunDefinition
 from aiki.actors.envelope import Envelope, LocalEnvelope
+from aiki.actors.keeping import keeping_of
 from aiki.actors.local import LocalSteps
 from aiki.actors.outbox import Outbox
 from aiki.actors.queries import ask_code, machine_of
@@ -51,6 +52,7 @@ from aiki.types.messages import (
     conflict,
     encode,
 )
+from aiki.types.retention import Retention
 from aiki.types.states import is_final
 from aiki.types.subjects import Subjects
 
@@ -88,8 +90,9 @@ class ActivationHost(Protocol):
     subject: str
     commits: Turnstile
     """Bounds the commits that are on their way, when thousands of runs go on at one instant."""
-    retention: float | None
-    """Seconds for which a run is kept after its end; None: for ever."""
+    retention: Retention
+    archive: bool
+    """What becomes of runs after their end whose workflows do not say so."""
     subjects: Subjects
     environment: object
     """What the programs of runs are given."""
@@ -104,6 +107,7 @@ class ActivationHost(Protocol):
     def wait_began(self, activation: "Activation") -> None: ...
     def wait_ended(self, activation: "Activation") -> None: ...
     async def run_ended(self, state: RunState, *, again: bool = False) -> None: ...
+    async def ask_for_archive(self, state: RunState) -> None: ...
 
 
 class Activation:
@@ -117,7 +121,7 @@ class Activation:
         self._batch: list[Envelope] = []
         self._held: list[Envelope] = []
         self._machine: RunMachine | None = None
-        self._stored = StoredRun(host.store, run_id, host.subject, host.worker_id, host.retention, host.next_operation)
+        self._stored = StoredRun(host.store, run_id, host.subject, host.worker_id, keeping_of(host, definition), host.next_operation)
         self._sent: set[int] = set()
         self._inherited = False
         self._doubtful = redelivered
@@ -425,6 +429,8 @@ class Activation:
             state = new_run(start, self._host.now())
             if start.fork is not None:
                 return await self._begin_fork(state, start.fork)
+        elif start is not None and is_final(stored.state) and decode_state(stored.value).imported:
+            state = new_run(start, self._host.now())  # a copy that somebody looks at has no say
         elif start is not None and not self._serves(state := decode_state(stored.value)):
             _log.warning(
                 "run %s is one of version %r of its workflow: a start of version %r is dropped", self.run_id, state.version, start.version
@@ -564,12 +570,17 @@ class Activation:
         if state.outbox:
             # Whoever reads the final state need not send this again.
             await self._commit(machine, self._host.now())
+        if state.awaits_archive:
+            await self._host.ask_for_archive(state)
         self._refuse_answers(state)
         self._settle_all()
         self.evict()
 
     async def _end_again(self, state: RunState) -> None:
         """Messages have reached a run that has ended: its host may have died before it had told everybody."""
+        await self._stored.end_again(state)
+        if state.awaits_archive:
+            await self._host.ask_for_archive(state)
         if state.outbox:
             pending = {(step.address, step.ordinal): step for step in state.pending}
             await self._host.outbox.flush(state, pending.get, set(), again=True)
@@ -590,6 +601,8 @@ class Activation:
 
     async def _answer_again(self, state: RunState) -> None:
         """An update may have been the last that the run did, and its answer was lost: the journal still tells it."""
+        if state.imported:
+            return
         journal = await self._stored.journal(state)
         if not any(isinstance(entry, Updated) and entry.id in self._replies for entry in journal):
             return

@@ -5,6 +5,7 @@ from typing import Any, Literal, Protocol
 
 from aiki.journal import RunMachine
 from aiki.types.pulse import Pulse
+from aiki.types.retention import Retention
 from aiki.types.retry import Retry
 
 __all__ = ["RunDefinition", "TaskDefinition"]
@@ -30,6 +31,14 @@ class RunDefinition(Protocol):
     @property
     def cleanup(self) -> float:
         """Seconds that its code has after it was cancelled."""
+
+    @property
+    def retention(self) -> Retention:
+        """For how long its runs are kept after their end, as far as that is not left to the worker."""
+
+    @property
+    def archive(self) -> bool | None:
+        """Whether its runs are archived before they expire; None: as the worker says."""
 
     def program(self, machine: RunMachine) -> Coroutine[Any, Any, bytes]:
         """The code of one run."""

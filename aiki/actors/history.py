@@ -1,5 +1,6 @@
 """A run's whole journal: its sealed segments and what is still in the hot value."""
 
+import itertools
 from typing import NamedTuple
 
 import msgspec
@@ -7,8 +8,9 @@ import msgspec
 from aiki.journal import Entry, NewJournal, RunState, begun_again, decode_entries, decode_state, encode_entry, reset
 from aiki.kv import RunStore
 from aiki.types.messages import Again, Reset
+from aiki.types.states import is_final
 
-__all__ = ["Recorded", "decode_segment", "encode_segment", "keep_segments", "load", "read", "take_up", "write"]
+__all__ = ["Recorded", "decode_segment", "encode_segment", "expire", "keep", "load", "read", "segments", "take_up", "write"]
 
 SEGMENT = 32 * 1024
 """Bytes after which a segment is full, of a journal that is written as a whole."""
@@ -38,21 +40,13 @@ async def take_up(store: RunStore, state: RunState, word: Again | Reset, now: fl
     if isinstance(word, Again):
         whole = begun_again(state, journal, now, word.id)
         if whole is not None:
-            await keep_segments(store, state, None)
+            await keep(store, state)
         return whole
-    made = reset(state, journal, word, now)
+    made = None if state.imported else reset(state, journal, word, now)
     if made is None:
         return None
     await write(store, state, made)
     return [*made.before, *made.after]
-
-
-async def keep_segments(store: RunStore, state: RunState, ttl: float | None) -> None:
-    """Let the sealed segments expire after so many seconds, or (None) not at all."""
-    begin = state.base
-    for end in state.sealed:
-        await store.seal(state.run_id, begin, end, await store.segment(state.run_id, begin, end), ttl=ttl)
-        begin = end
 
 
 class Recorded(NamedTuple):
@@ -77,12 +71,47 @@ async def read(store: RunStore, run_id: str) -> Recorded | None:
     return None
 
 
-async def load(store: RunStore, state: RunState) -> list[Entry]:
-    """All entries, oldest first. `LookupError` when a segment is gone: a newer state does without it."""
+async def segments(store: RunStore, state: RunState) -> tuple[bytes, ...]:
+    """The sealed segments as they are stored, oldest first; `LookupError` when one is missing."""
+    return tuple([await store.segment(state.run_id, begin, end) for begin, end in _extents(state)])
+
+
+async def keep(store: RunStore, state: RunState) -> None:
+    """The segments of a run are to stay, though it had ended."""
+    for begin, end in _extents(state):
+        await store.seal(state.run_id, begin, end, await store.segment(state.run_id, begin, end))
+
+
+async def expire(store: RunStore, state: RunState, revision: int, ttl: float) -> None:
+    """The run has ended, as `revision` says, and its segments expire with it.
+
+    So do those that its state does not name: their host died before it could commit that. Whoever takes the run up again at the same time
+    has its segments kept, then commits. So it is read again afterwards.
+    """
+    if not state.sealed:
+        return
+    for begin, end in await store.extents(state.run_id):
+        try:
+            segment = await store.segment(state.run_id, begin, end)
+        except LookupError:
+            continue  # it has expired meanwhile
+        await store.seal(state.run_id, begin, end, segment, ttl=ttl)
+    stored = await store.read(state.run_id)
+    if stored is not None and stored.revision != revision and not is_final(stored.state):
+        await keep(store, state)
+
+
+def _extents(state: RunState) -> list[tuple[int, int]]:
+    return list(itertools.pairwise([state.base, *state.sealed]))
+
+
+async def load(store: RunStore, state: RunState, *, newest: int | None = None) -> list[Entry]:
+    """All entries, oldest first. `LookupError` when a segment is gone: a newer state does without it.
+
+    `newest`: no more segments than that are read, those that hold the newest entries.
+    """
     entries: list[Entry] = []
-    begin = state.base
-    for end in state.sealed:
+    for begin, end in _extents(state)[-newest if newest else None :]:
         entries.extend(decode_entries(decode_segment(await store.segment(state.run_id, begin, end))))
-        begin = end
     entries.extend(decode_entries(state.entries))
     return entries

@@ -28,6 +28,7 @@ from aiki.journal import RunState
 from aiki.kv import RunStore
 from aiki.transport.port import Consumption, Delivery, Message, Subscription, Transport
 from aiki.types.messages import Answer, Query, decode_mail, decode_request, decode_serials, encode
+from aiki.types.retention import Retention
 from aiki.types.subjects import Subjects
 
 __all__ = ["Host"]
@@ -46,8 +47,9 @@ _log = logging.getLogger("aiki.actors")
 class Host:
     """One process's runs of one region.
 
-    `clock`: what `now` goes by (default: the server's, as `ServerClock` reads it). `retention`: seconds for which a run is kept after its
-    end (None: for ever). `always_replay` is for tests: see `ActivationHost`.
+    `clock`: what `now` goes by (default: the server's, as `ServerClock` reads it). `retention`: for how long runs are kept after
+    their end, and `archive`: whether they are archived before, as far as their workflows do not say. `always_replay` is for tests: see
+    `ActivationHost`.
     """
 
     def __init__(
@@ -59,7 +61,8 @@ class Host:
         clock: Clock | None = None,
         cache_size: int = 1000,
         max_turns: int = 100,
-        retention: float | None = None,
+        retention: Retention | None = None,
+        archive: bool = False,
         always_replay: bool = False,
         environment: object = None,
     ) -> None:
@@ -68,7 +71,8 @@ class Host:
         self.worker_id = worker_id
         self.clock = clock or ServerClock(transport, subjects.mail_stream, SystemClock())
         self._server_clock = self.clock if isinstance(self.clock, ServerClock) else None
-        self.retention = retention
+        self.retention = retention or Retention()
+        self.archive = archive
         self.always_replay = always_replay
         self.environment = environment
         self.max_turns = max_turns
@@ -146,6 +150,10 @@ class Host:
                 finished_at=state.updated_at,
                 error=state.error,
             )
+
+    async def ask_for_archive(self, state: RunState) -> None:
+        """Tell the archivers of a run that has ended: one of them will take it, now or when there is one."""
+        await self.outbox.notify(self.subjects.archive_mail + state.run_id, b"", f"{state.run_id}/archive/{state.attempt}")
 
     def answer(self, reply: str, answer: Answer) -> None:
         """Tell the sender of an update; it asks again with the same id if it does not hear this."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from aiki.actors import history
+from aiki.actors.keeping import Keeping
 from aiki.journal import Entry, NewJournal, OutDiscard, RunState, decode_state, encode_state, forked, place_of
 from aiki.kv import RunStore, StoredState
 from aiki.types.errors import Conflict, RunNotFound, StepNotFound
@@ -30,15 +31,13 @@ LARGEST = 512 * 1024
 
 
 class StoredRun:
-    """What one activation knows of its run in the store. `retention`: seconds for which a run is kept after its end; None: for ever.
+    """What one activation knows of its run in the store. `keeping`: for how long it is kept after its end.
 
     `host`: the subject that commits name, for whoever has a message for the run; `worker`: who that is, for people. `next_operation` names
     each commit.
     """
 
-    def __init__(
-        self, store: RunStore, run_id: str, host: str, worker: str, retention: float | None, next_operation: Callable[[], str]
-    ) -> None:
+    def __init__(self, store: RunStore, run_id: str, host: str, worker: str, keeping: Keeping, next_operation: Callable[[], str]) -> None:
         self.run_id = run_id
         self.revision = 0
         """The newest revision that we know; 0 when the run has not been written."""
@@ -47,7 +46,7 @@ class StoredRun:
         self._store = store
         self._host = host
         self._worker = worker
-        self._retention = retention
+        self._keeping = keeping
         self._next_operation = next_operation
         self._committed = 0
         self._base = 0
@@ -111,16 +110,16 @@ class StoredRun:
         state.operation = operation = self._next_operation()
         if state.base != self._base:  # another journal: nothing of it is committed
             self._committed, self._base = 0, state.base
+        ttl = self._keeping.end(state)
         value = encode_state(state)
         if self._worth_sealing(state, len(value)):
             await self._seal(state)
             value = encode_state(state)
-        ttl = self._retention if is_final(state.status) else None
         self.revision = await self._store.commit(self.run_id, value, self.revision, state=state.status, operation=operation, ttl=ttl)
         self.current = True
         self._committed = len(state.entries)
-        if ttl is not None and state.sealed:
-            await self.keep_segments(state, ttl)
+        if ttl is not None:
+            await history.expire(self._store, state, self.revision, ttl)
 
     def _worth_sealing(self, state: RunState, size: int) -> bool:
         committed = self._committed
@@ -170,9 +169,20 @@ class StoredRun:
             state.serial += 1
             state.outbox.append(OutDiscard(state.serial, begin, end))
 
-    async def keep_segments(self, state: RunState, ttl: float | None) -> None:
-        """The run has ended, and its segments expire with it; or it goes on after all, and they do not (None)."""
-        await history.keep_segments(self._store, state, ttl)
+    async def end_again(self, state: RunState) -> None:
+        """A message has reached a run that has ended: its host may have died before all was done that keeps it, or lets it go.
+
+        Raises `Conflict`.
+        """
+        if state.archival is not None:
+            return
+        if (ttl := self._keeping.end(state)) is not None:
+            await history.expire(self._store, state, self.revision, ttl)
+        elif state.awaits_archive:
+            # It may have been ended by somebody who knew of no archive, and then it would expire.
+            value, operation = encode_state(state), state.operation
+            self.revision = await self._store.commit(self.run_id, value, self.revision, state=state.status, operation=operation)
+            await history.keep(self._store, state)
 
 
 def _size(entries: Sequence[msgspec.Raw]) -> int:

@@ -63,6 +63,14 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         future.add_done_callback(self._thread_ended)
         return future
 
+    async def shutdown_default_executor(self, *args: Any) -> None:
+        """At the loop's end: it waits for a thread that waits for the threads."""
+        self.threads += 1
+        try:
+            await super().shutdown_default_executor(*args)
+        finally:
+            self.threads -= 1
+
     def _thread_ended(self, _: "asyncio.Future[Any] | concurrent.futures.Future[Any]") -> None:
         self.threads -= 1
 

@@ -7,6 +7,7 @@ from aiki.journal.operation import Body, Operation, Outcome, StepId, StepOptions
 from aiki.journal.reset import NewJournal, forked, place_of, reset
 from aiki.journal.state import (
     Alarm,
+    Archival,
     CancelAsked,
     ChildRun,
     Continued,
@@ -51,6 +52,7 @@ from aiki.journal.updates import UpdateHandler
 __all__ = [
     "CLEANUP",
     "Alarm",
+    "Archival",
     "Body",
     "CancelAsked",
     "ChildRun",

@@ -64,6 +64,7 @@ def reset(state: RunState, journal: Sequence[Entry], word: Reset, now: float) ->
     state.status, state.result, state.error, state.finished_at = "running", None, None, None
     state.retry_at, state.begins_at, state.paused, state.held = None, None, None, None
     state.alarms, state.waits = [], []
+    state.archival = None  # its next end is archived anew
     state.attempt, state.cancelled = _standing(before)
     state.resets += 1
     return NewJournal(before, [entry, *(msgspec.structs.replace(each, at=now) for each in carried)])

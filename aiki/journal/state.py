@@ -15,6 +15,7 @@ from aiki.types.states import State
 
 __all__ = [
     "Alarm",
+    "Archival",
     "CancelAsked",
     "ChildRun",
     "Continued",
@@ -346,6 +347,18 @@ class Alarm(msgspec.Struct, frozen=True, array_like=True):
     due: float
 
 
+class Archival(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
+    """What a run that has ended has to do with an archive.
+
+    `retention`: seconds for which it is kept after its end, once it is archived; None: for ever. `archived_at`: when it was; until then it
+    does not expire. `imported_at`: it was brought back from an archive then, for a look: its code never runs.
+    """
+
+    retention: float | None = None
+    archived_at: float | None = None
+    imported_at: float | None = None
+
+
 class RunState(msgspec.Struct, array_like=True, kw_only=True, omit_defaults=True):
     """One run. `operation` names the commit that wrote it, so that a write with an unknown outcome can be recognised.
 
@@ -408,6 +421,18 @@ class RunState(msgspec.Struct, array_like=True, kw_only=True, omit_defaults=True
     """How often it was taken back to a step."""
     origin: str = ""
     """The run with whose journal this one began: chance goes by its id."""
+    archival: Archival | None = None
+
+    @property
+    def awaits_archive(self) -> bool:
+        """It has ended, and must not expire before an archiver has it."""
+        archival = self.archival
+        return archival is not None and archival.archived_at is None and archival.imported_at is None
+
+    @property
+    def imported(self) -> bool:
+        """It is a copy from an archive."""
+        return self.archival is not None and self.archival.imported_at is not None
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -448,13 +473,14 @@ def begun_again(state: RunState, journal: list[Entry], now: float, id: str) -> l
 
     The state is changed in place. What has completed is kept, and everything else begins anew.
     """
-    if state.status == "completed" or any(isinstance(entry, Retried | Ignored) and entry.id == id for entry in journal):
+    if state.status == "completed" or state.imported or any(isinstance(entry, Retried | Ignored) and entry.id == id for entry in journal):
         return None
     entry = Retried(now, state.error or ErrorInfo(type=state.status), id)
     state.entries.append(encode_entry(entry))
     state.attempt += 1
     state.status, state.error, state.finished_at, state.retry_at, state.begins_at = "running", None, None, None, None
     state.cancelled, state.pending, state.outbox, state.alarms = None, [], [], []
+    state.archival = None  # its next end is archived anew
     state.started_at = now
     return [*journal, entry]
 

@@ -32,6 +32,13 @@ class RunStore(ActorStore):
             raise LookupError(f"run {run_id}: the sealed journal segment {start} to {end} is missing")
         return stored.data
 
+    async def extents(self, run_id: str) -> list[tuple[int, int]]:
+        """Where the run's sealed segments begin and end, as far as they are there."""
+        prefix = f"{self._prefix}{run_id}.s"
+        subjects = await surely(lambda: self._transport.subjects(self._stream, f"{self._prefix}{run_id}.*"))
+        extents = (subject.removeprefix(prefix).split("-") for subject in subjects.answer)
+        return [(int(begin), int(end)) for begin, end in extents]
+
     async def start(self, subject: str) -> Start | None:
         """The start that waits there, if any."""
         stored = (await surely(lambda: self._transport.last(self._mail_stream, subject))).answer

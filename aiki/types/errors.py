@@ -14,6 +14,7 @@
     ├── RunEnded                   the run has ended: it takes no messages any more
     ├── NotRetryable               the run has not ended, or has a result: it cannot be retried
     ├── StepNotFound               the run has no such step with an outcome: it cannot go back there
+    ├── ImportRefused              a run cannot be brought back from an archive: why
     ├── UnknownEvent               the workflow waits for no event of that name
     ├── QueryFailed                a query could not be answered
     ├── UpdateFailed               the workflow's handler of an update raised, or there is none
@@ -82,6 +83,7 @@ __all__ = [
     "DurableLoopError",
     "EventTimeout",
     "IdempotencyConflict",
+    "ImportRefused",
     "InvalidGraph",
     "InvalidName",
     "InvalidSchedule",
@@ -225,6 +227,12 @@ class StepNotFound(AikiError):
     """The run has no such step with an outcome, so it cannot go back there. Fields: `run_id`, `step`, `known`."""
 
     code = "step_not_found"
+
+
+class ImportRefused(AikiError):
+    """A run cannot be brought back from its archived record. Fields: `run_id`, `reason`."""
+
+    code = "import_refused"
 
 
 class UnknownEvent(AikiError):

@@ -31,13 +31,15 @@ class ErrorInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     @classmethod
     def of(cls, error: BaseException, *, depth: int = 0) -> "ErrorInfo":
         """Describe any exception, also one whose `__str__` raises or that cannot be formatted."""
-        cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+        cause: BaseException | ErrorInfo | None = error.__cause__ or _told(error)
+        if cause is None and not error.__suppress_context__:
+            cause = error.__context__
         return cls(
             type=_plain(type_name(type(error))),
             message=_text(error)[:MAX_MESSAGE],
             code=_plain(error.code) if isinstance(error, AikiError) else None,
             traceback=_format(error)[-MAX_TRACEBACK:],
-            cause=cls.of(cause, depth=depth + 1) if cause is not None and depth < MAX_CAUSES else None,
+            cause=None if cause is None or depth >= MAX_CAUSES else _cause(cause, depth + 1),
             limit=_limit(error),
         )
 
@@ -59,6 +61,19 @@ class ErrorInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 def type_name(kind: type) -> str:
     """The name that identifies an exception class across processes: bare for built-ins, else qualified by its module."""
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _told(error: BaseException) -> ErrorInfo | None:
+    """What a task, sub-workflow or actor failed with in another process, in the error that says so here."""
+    told = error.fields.get("error") if isinstance(error, AikiError) else None
+    return told if isinstance(told, ErrorInfo) else None
+
+
+def _cause(cause: BaseException | ErrorInfo, depth: int) -> ErrorInfo:
+    if not isinstance(cause, ErrorInfo):
+        return ErrorInfo.of(cause, depth=depth)
+    further = cause.cause
+    return msgspec.structs.replace(cause, cause=None if further is None or depth >= MAX_CAUSES else _cause(further, depth + 1))
 
 
 def _limit(error: BaseException) -> str | None:

@@ -3,6 +3,7 @@
     state     KV bucket aiki-runs-<region>         key <run id>, sealed journal segments <run id>.s<end>
     mail      stream AIKI_MAIL_<region>            aiki.<region>.mail.<kind>.<name>.<version>.<id>[.start|.word], alarms
                                                    aiki.<region>.timer.<id>.<n>, those of schedules aiki.<region>.timer.schedule.<id>.<n>
+                                                   runs that wait for an archiver aiki.<region>.mail.archive.<run id>
     tasks     stream AIKI_TASK_<region>            aiki.<region>.task.<queue>.<task>.<run id>.<n>, delayed ones
                                                    aiki.<region>.delay.<run id>.<n>
     schedules KV bucket aiki-schedules-<region>    key <schedule id>; its mailbox is aiki.<region>.mail.schedule.<schedule id>
@@ -23,10 +24,13 @@ import hashlib
 from aiki.types.errors import InvalidName
 from aiki.types.names import check_name, to_token
 
-__all__ = ["SCHEDULE_CONSUMER", "Subjects"]
+__all__ = ["ARCHIVE_CONSUMER", "SCHEDULE_CONSUMER", "Subjects"]
 
 SCHEDULE_CONSUMER = "schedules"
 """The durable consumer of the mailboxes of all schedules."""
+
+ARCHIVE_CONSUMER = "archive"
+"""The durable consumer of the runs that wait for an archiver."""
 
 
 MAX_RESOURCE_NAME = 255
@@ -100,6 +104,11 @@ class Subjects:
     def schedule_mail(self) -> str:
         """The common part, up to the schedule's id, of the mailboxes of all schedules."""
         return f"{self.mail_prefix}schedule."
+
+    @property
+    def archive_mail(self) -> str:
+        """The common part, up to the run's id, of where runs that have ended wait for an archiver."""
+        return f"{self.mail_prefix}archive."
 
     def schedule_alarms(self, schedule_id: str) -> str:
         """The common part, up to its number, of the alarms of a schedule. One token more than a run's, whatever the id."""

@@ -48,6 +48,9 @@ def test_sources_are_complete(tmp_path: Path) -> None:
         assert (tree / "LICENSE").exists()
         assert not (tree / "sdk").exists()
         call([sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", folder], tree)
+        if project.name == "sdk":
+            names = zipfile.ZipFile(next(folder.glob("*.whl"))).namelist()
+            assert "aiki/cli/pages/run_not_found.md" in names, "a folder outside of the project, by a link"
 
 
 def test_a_task_alone_brings_no_engine(tmp_path: Path, wheels: Path) -> None:
@@ -69,6 +72,7 @@ def test_the_umbrella_brings_everything(umbrella: Environment) -> None:
 
 def test_the_command_answers(umbrella: Environment) -> None:
     assert "Usage: aiki" in umbrella.run(umbrella.scripts / "aiki", "--help")
+    assert umbrella.run(umbrella.scripts / "aiki", "explain", "run_not_found").startswith("# `RunNotFound`"), "the pages come along"
 
 
 def test_a_workflow_runs_from_wheels(umbrella: Environment) -> None:

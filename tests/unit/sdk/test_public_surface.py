@@ -8,9 +8,11 @@ import pytest
 
 SURFACE = {
     "aiki.sdk": """Actor ActorContext ActorDeadlock ActorError ActorFailed ActorHeld ActorNotFound ActorRef ActorStopped ActorTimeout
-        ActorView AikiError BackfillTooLarge ChildCancelled ChildFailed ChildHandle ChildTimedOut Client Context
-        DefinitionError ErrorInfo Event EventTimeout Graph HookInfo IdempotencyConflict InvalidGraph InvalidName InvalidSchedule
-        NonDeterminismError NotRetryable PayloadError PayloadTooLarge Progress QueryFailed QueueView ResultTimeout Retry RetryAfter RunEnded
+        ActorView AikiError Archiver BackfillTooLarge ChildCancelled ChildFailed ChildHandle ChildTimedOut Client Context
+        DefinitionError ErrorInfo Event EventTimeout Graph HookInfo IdempotencyConflict ImportRefused InvalidGraph InvalidName
+        InvalidSchedule
+        NonDeterminismError NotRetryable PayloadError PayloadTooLarge Progress QueryFailed QueueView ResultTimeout Retention Retry
+        RetryAfter RunEnded
         RunHandle RunId RunNotFound RunStatus RunView Saga SagaFailed Schedule ScheduleConflict ScheduleHandle ScheduleId ScheduleNotFound
         StepNotFound
         ScheduleView Task TaskCancelled TaskContext TaskFailed TaskId TaskTimedOut Trigger UnknownEvent UnknownHandler
@@ -20,7 +22,7 @@ SURFACE = {
     "aiki.actor": "Actor ActorContext ActorRef ActorView actor handler",
     "aiki.graph": "Expression Graph Node NodeProgress graph inputs item node progress_of ref render_run",
     "aiki.task": "Retry RetryAfter Task TaskContext task",
-    "aiki.client": """AttemptView ChildView Client Done Event FiringView MessageView OnConflict Progress QueueView Report RunHandle
+    "aiki.client": """Archiver AttemptView ChildView Client Done Event FiringView MessageView OnConflict Progress QueueView Report RunHandle
         RunHistory RunStatus RunView ScheduleHandle ScheduleView StepView WaitView event""",
     "aiki.workflow": """ChildHandle Context HookInfo Replayed Saga Variables Webhook Workflow replay workflow""",
     "aiki.worker": "Registry Worker",

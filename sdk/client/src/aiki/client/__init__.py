@@ -1,5 +1,6 @@
 """Clients: start runs, follow them, look at them; schedules too."""
 
+from aiki.client.archiver import Archiver
 from aiki.client.client import Client, OnConflict
 from aiki.client.event import Event, event
 from aiki.client.handle import RunHandle
@@ -13,6 +14,7 @@ from aiki.client.waits import WaitView
 from aiki.client.words import MessageView
 
 __all__ = [
+    "Archiver",
     "AttemptView",
     "ChildView",
     "Client",

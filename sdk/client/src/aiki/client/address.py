@@ -28,6 +28,8 @@ class Address(NamedTuple):
     host: str
     start: Start | None = None
     """Of a run that no worker has taken up yet."""
+    imported: bool = False
+    """It is a copy from an archive."""
 
 
 class Mailbox:
@@ -51,7 +53,7 @@ class Mailbox:
         if found is None:
             raise RunNotFound(f"there is no run {self._run_id!r} in region {client.region!r}", run_id=self._run_id)
         state, _ = found
-        return Address(state.workflow, state.version, state.status, state.host)
+        return Address(state.workflow, state.version, state.status, state.host, imported=state.imported)
 
     async def find_open(self, what: str) -> Address:
         """`RunEnded` when the run takes no messages any more."""
@@ -74,14 +76,18 @@ class Mailbox:
         if not is_final(address.status) or address.status == "completed":
             message = f"run {self._run_id} is {address.status}: only one that has ended without a result can go on"
             raise NotRetryable(message, run_id=self._run_id, state=address.status)
+        if address.imported:
+            message = f"run {self._run_id} is a copy from an archive: it cannot go on"
+            raise NotRetryable(message, run_id=self._run_id, state=address.status)
         await self.put(address, word, f"{self._run_id}/{word.id}")
 
-    async def put(self, address: Address, word: AnyWord, message_id: str) -> None:
-        """The same, when the run was found already."""
+    async def put(self, address: Address, word: AnyWord, message_id: str) -> bool:
+        """The same, when the run was found already; False when the stream has taken a message with this id before."""
         client = self._client
         said = client.said
         before = said.get(self._run_id, "")
         data = encode(msgspec.structs.replace(word, after=before if before != word.id else ""))
         subject = client.subjects.run_words(address.workflow, address.version, self._run_id)
-        await surely(lambda: client.transport.publish(subject, data, message_id=message_id), within=WITHIN)
+        sure = await surely(lambda: client.transport.publish(subject, data, message_id=message_id), within=WITHIN)
         said[self._run_id] = word.id
+        return not sure.answer.duplicate

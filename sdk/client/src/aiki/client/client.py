@@ -17,6 +17,8 @@ from aiki.client.declared import Declared
 from aiki.client.ends import Ends
 from aiki.client.event import Event
 from aiki.client.handle import UNKNOWN, RunHandle
+from aiki.client.history import RunHistory
+from aiki.client.imports import KEPT, import_history
 from aiki.client.many import Many
 from aiki.client.queues import QueueView, pause_queue, read_queues, resume_queue
 from aiki.client.remembered import BoundedMap
@@ -285,8 +287,8 @@ class Client(Many):
             self.transport.last(stream, self.subjects.run_start(start.workflow, start.version, start.run_id)),
             self.store.read(start.run_id),
         )
-        if stored is not None:
-            return decode_state(stored.value).input_hash
+        if stored is not None and not (state := decode_state(stored.value)).imported:
+            return state.input_hash
         for message in (waiting, delayed):
             if message is not None and isinstance(earlier := decode_mail(message.data), Start):
                 return earlier.input_hash
@@ -323,7 +325,12 @@ class Client(Many):
         if not is_run_id(run_id):
             return None
         stored = await self.store.read(run_id)
-        return None if stored is None else (decode_state(stored.value), stored.revision)
+        if stored is None:
+            return None
+        state = decode_state(stored.value)
+        if state.imported and await self.waiting_start(state.workflow, state.version, run_id) is not None:
+            return None  # a run of its own is about to take the place of this copy
+        return state, stored.revision
 
     async def history(self, state: RunState) -> list[Entry]:
         """A run's whole journal, sealed segments included. `LookupError` when the run has gone on and parts of this one are gone."""
@@ -387,6 +394,15 @@ class Client(Many):
         from aiki.schema import schema_for
 
         return RunHandle(self, RunId(run_id), workflow, version, schema_for(Any, "result"), by_id=True)
+
+    async def import_history(self, history: RunHistory, *, keep: Duration = KEPT) -> RunHandle[Any]:
+        """Bring a run back for a look, from an archive or an exported history; the copy expires after `keep` (default: a day).
+
+        Its code never runs, it cannot be retried, and it takes no idempotency key: a start under its key begins a run of its own in its
+        place. Raises `ImportRefused`: the run has not ended there, is damaged, or is still in the region.
+        """
+        await import_history(self, history, seconds(keep, "keep", least=1.0))
+        return await self.handle(history.run_id)
 
     async def send(self, run_id: str, event: Event[Payload], payload: Payload, *, idempotency_key: str | None = None) -> None:
         """Send an event to a run by its id alone: see `RunHandle.send`."""

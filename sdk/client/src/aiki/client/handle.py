@@ -18,6 +18,7 @@ from aiki.client.event import Event, unknown_event
 from aiki.client.family import read_tree
 from aiki.client.history import RunHistory
 from aiki.client.places import find_step
+from aiki.client.repeated import recorded_before, waits_already
 from aiki.client.views import Progress, RunStatus, RunView, StepView, progress, queued_status, queued_view, run_status, run_view
 from aiki.journal import RunState, decode_state
 from aiki.kv import STATE_HEADER
@@ -25,6 +26,7 @@ from aiki.schema import Schema, schema_for
 from aiki.transport.port import Message
 from aiki.types.duration import Duration, seconds
 from aiki.types.errors import (
+    NotRetryable,
     OutcomeUnknown,
     RequestTimeout,
     ResultTimeout,
@@ -164,12 +166,12 @@ class RunHandle(Generic[Output]):
     async def _look(self) -> Ended | None:
         """Read the run; None when it has not ended, or when the store is away (its return will be announced)."""
         try:
-            stored = await self._client.store.read(self.id)
-            if stored is None:
+            found = await self._client.load(self.id)
+            if found is None:
                 await self._check_exists()
         except (OutcomeUnknown, RequestTimeout):
             return None
-        return _ended(decode_state(stored.value)) if stored is not None and is_final(stored.state) else None
+        return _ended(found[0]) if found is not None and is_final(found[0].status) else None
 
     async def _check_exists(self) -> None:
         if (
@@ -232,9 +234,13 @@ class RunHandle(Generic[Output]):
         `to_step`: its name, of which the `call`-th call is meant, or one of `describe().steps`. What was recorded before it stands, sleeps
         included; the code need not be the same any more. What is outstanding is withdrawn, events that came since are kept, and the time
         limits count from now. Steps that run again have the idempotency keys that they had; sub-workflows are new runs.
-        When this has returned, the run will go back. Raises `StepNotFound` and `RunNotFound`.
+        When this has returned, the run will go back. Raises `StepNotFound`, `RunNotFound`, and `NotRetryable` for a copy from an
+        archive.
         """
-        address, ordinal = find_step(self.id, (await self._recorded()).journal, to_step, call)
+        found = await self._recorded()
+        if found.state.imported:
+            raise NotRetryable(f"run {self.id} is a copy from an archive", run_id=self.id, state=found.state.status)
+        address, ordinal = find_step(self.id, found.journal, to_step, call)
         word = Reset(id=secrets.token_hex(8), address=address, ordinal=ordinal, reason=reason)
         await self._mailbox.put(await self._mailbox.find(), word, f"{self.id}/{word.id}")
         await begin_again(self._client, self.id, word)
@@ -330,7 +336,8 @@ class RunHandle(Generic[Output]):
     async def send(self, event: Event[Payload], payload: Payload, *, idempotency_key: str | None = None) -> None:
         """Send an event. When this has returned, the run gets it, now or (buffered) when it waits for it.
 
-        Events that one client sends to one run arrive in the order of its calls. With an `idempotency_key`, one counts once per run.
+        Events that one client sends to one run arrive in the order of its calls. With an `idempotency_key`, one counts once per run: the
+        second call changes nothing, also when the run has ended meanwhile; with another payload it is an `IdempotencyConflict`.
         Raises `PayloadError` before anything is stored, `RunNotFound`, `RunEnded`, and `UnknownEvent` when the workflow declares its events
         and this is none of them.
         """
@@ -338,10 +345,17 @@ class RunHandle(Generic[Output]):
             raise unknown_event(event.name, self.workflow, self._events)
         data = event.encode(payload)
         id = secrets.token_hex(8) if idempotency_key is None else f"k/{event.name}/{check_key(idempotency_key)}"
+        if idempotency_key is not None and await recorded_before(self._client, self.id, id, idempotency_key, data):
+            return
         address = await self._mailbox.find_open("sent events")
         if self._by_id:
             await self._client.declared.check(event.name, address.workflow, address.version)
-        await self._mailbox.put(address, EventWord(id=id, name=event.name, payload=data), f"{self.id}/{id}")
+        word = EventWord(id=id, name=event.name, payload=data)
+        if await self._mailbox.put(address, word, f"{self.id}/{id}") or idempotency_key is None:
+            return
+        if not await waits_already(self._client, self.id, address.workflow, address.version, id, idempotency_key, data):
+            # The stream remembers it from a run of this id (it has an idempotency key) that has expired since.
+            await self._mailbox.put(address, word, f"{self.id}/{id}/{secrets.token_hex(8)}")
 
     async def query(self, name: str, payload: Any = None) -> Any:
         """Ask for a view of the run's variables, as the workflow's `@order.query(name)` makes it; nothing is written.
@@ -353,8 +367,9 @@ class RunHandle(Generic[Output]):
     async def update(self, name: str, payload: Any = None, *, idempotency_key: str | None = None, timeout: Duration | None = None) -> Any:
         """Send a message that the workflow's `@order.update(name)` handles, and answer what that returns. Durable, and applied once.
 
-        With an `idempotency_key`, calls with the same key are one update and get the same answer. Raises `UpdateFailed` with what the
-        handler raised, `RunNotFound`, `RunEnded`, and `ResultTimeout` when `timeout` is over first (it may still be applied).
+        With an `idempotency_key`, calls with the same key are one update and get the same answer, also when the run has ended meanwhile;
+        with another payload that is an `IdempotencyConflict`. Raises `UpdateFailed` with what the handler raised, `RunNotFound`,
+        `RunEnded`, and `ResultTimeout` when `timeout` is over first (it may still be applied).
         """
         if idempotency_key is not None:
             check_key(idempotency_key)

@@ -42,6 +42,10 @@ class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
     error: ErrorInfo | None
     waiting_on: tuple[str, ...]
     idempotency_key: str | None = None
+    archived_at: datetime | None = None
+    """When it was written to an archive."""
+    imported_at: datetime | None = None
+    """When it was brought back from an archive: it is a copy, for a look."""
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
@@ -193,6 +197,8 @@ def run_status(state: RunState) -> RunStatus:
         error=state.held or state.error,
         waiting_on=tuple(wait.what for wait in wait_views(state)),
         idempotency_key=state.key,
+        archived_at=None if state.archival is None else _maybe(state.archival.archived_at),
+        imported_at=None if state.archival is None else _maybe(state.archival.imported_at),
     )
 
 

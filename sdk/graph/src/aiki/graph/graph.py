@@ -14,6 +14,7 @@ from aiki.graph.validation import check
 from aiki.journal import CLEANUP
 from aiki.types.duration import Duration
 from aiki.types.errors import DefinitionError, InvalidGraph, PayloadError
+from aiki.types.retention import Kept, Retention
 from aiki.types.retry import Retry
 from aiki.workflow import Context, Workflow
 
@@ -39,6 +40,8 @@ class Graph(Workflow[Input, Output]):
         timeout: Duration | None,
         deadline: Duration | None,
         cleanup: Duration,
+        retention: Kept | Retention = "worker",
+        archive: bool | None = None,
     ) -> None:
         async def program(ctx: Context, payload: Any) -> Any:
             value = msgspec.json.decode(self.input_schema.encode(payload, self._input))
@@ -46,7 +49,17 @@ class Graph(Workflow[Input, Output]):
             return self.output_schema.decode(msgspec.json.encode(result), self._result)
 
         program.__annotations__ = {"ctx": Context, "payload": input, "return": returns}
-        super().__init__(program, name=name, version=version, retry=retry, timeout=timeout, deadline=deadline, cleanup=cleanup)
+        super().__init__(
+            program,
+            name=name,
+            version=version,
+            retry=retry,
+            timeout=timeout,
+            deadline=deadline,
+            cleanup=cleanup,
+            retention=retention,
+            archive=archive,
+        )
         try:
             self.output: Term | None = None if output is None else term_of(output)
         except (DefinitionError, PayloadError) as error:
@@ -125,6 +138,8 @@ def graph(
     timeout: Duration | None = None,
     deadline: Duration | None = None,
     cleanup: Duration = CLEANUP,
+    retention: Kept | Retention = "worker",
+    archive: bool | None = None,
 ) -> Graph[Input, Output]: ...
 @overload
 def graph(
@@ -138,6 +153,8 @@ def graph(
     timeout: Duration | None = None,
     deadline: Duration | None = None,
     cleanup: Duration = CLEANUP,
+    retention: Kept | Retention = "worker",
+    archive: bool | None = None,
 ) -> Graph[Input, Any]: ...
 @overload
 def graph(
@@ -152,6 +169,8 @@ def graph(
     timeout: Duration | None = None,
     deadline: Duration | None = None,
     cleanup: Duration = CLEANUP,
+    retention: Kept | Retention = "worker",
+    archive: bool | None = None,
 ) -> Graph[Any, Any]: ...
 
 
@@ -167,6 +186,8 @@ def graph(
     timeout: Duration | None = None,
     deadline: Duration | None = None,
     cleanup: Duration = CLEANUP,
+    retention: Kept | Retention = "worker",
+    archive: bool | None = None,
 ) -> Any:
     """A workflow made of nodes: tasks and sub-workflows with what they wait for, on which conditions, with which inputs.
 
@@ -186,4 +207,6 @@ def graph(
         timeout=timeout,
         deadline=deadline,
         cleanup=cleanup,
+        retention=retention,
+        archive=archive,
     )

@@ -3,8 +3,11 @@
 import click
 
 from aiki.cli.actor import actor
+from aiki.cli.archive import archive
 from aiki.cli.dev import dev
 from aiki.cli.doctor import doctor
+from aiki.cli.explain import explain
+from aiki.cli.history import history
 from aiki.cli.init import init
 from aiki.cli.lint import lint
 from aiki.cli.message import run
@@ -23,7 +26,7 @@ def cli() -> None:
     """Durable workflows on NATS JetStream."""
 
 
-for _command in (dev, worker, timer, run, actor, queue, schedule, replay, lint, init, doctor):
+for _command in (dev, worker, timer, run, actor, queue, schedule, archive, history, replay, lint, init, doctor, explain):
     cli.add_command(_command)
 
 

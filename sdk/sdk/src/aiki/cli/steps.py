@@ -28,6 +28,10 @@ def status_lines(view: "RunView") -> list[str]:
     ]
     if status.idempotency_key is not None:
         lines.append(f"key       {status.idempotency_key}")
+    if status.archived_at is not None:
+        lines.append(f"archived  {instant(status.archived_at)} UTC")
+    if status.imported_at is not None:
+        lines.append(f"imported  {instant(status.imported_at)} UTC, from an archive: it never runs")
     if view.parent is not None:
         lines.append(f"parent    {view.parent}")
     if view.worker is not None:

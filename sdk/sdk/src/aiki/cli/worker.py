@@ -39,6 +39,10 @@ def worker() -> None:
 @click.option("--id", "worker_id", default=None, help="A name for this worker (default: host, process id, chance).")
 @click.option("--max-runs", type=click.IntRange(1), default=100, show_default=True, help="Turns of runs that go on at a time.")
 @click.option("--max-tasks", type=click.IntRange(1), default=100, show_default=True, help="Task bodies that run at a time.")
+@click.option(
+    "--retention", type=click.FloatRange(1), default=None, help="Seconds that runs are kept if their workflow is silent (7 days)."
+)
+@click.option("--archive", is_flag=True, help="Runs expire only when archived, if their workflow is silent: `aiki archive run`.")
 @click.option("--grace", type=click.FloatRange(0), default=10.0, show_default=True, help="Seconds to end what runs, when told to stop.")
 @with_log_level
 async def serve(
@@ -48,6 +52,8 @@ async def serve(
     worker_id: str | None,
     max_runs: int,
     max_tasks: int,
+    retention: float | None,
+    archive: bool,
     grace: float,
     log_level: str,
 ) -> None:
@@ -64,7 +70,15 @@ async def serve(
     log_to_stderr(log_level)
     with stop_signal() as stopped:
         async with await session.connect() as client:
-            it = Worker(client, id=worker_id, queue=queue, max_concurrent_workflow_runs=max_runs, max_concurrent_tasks=max_tasks)
+            it = Worker(
+                client,
+                id=worker_id,
+                queue=queue,
+                max_concurrent_workflow_runs=max_runs,
+                max_concurrent_tasks=max_tasks,
+                retention="worker" if retention is None else retention,
+                archive=archive,
+            )
             it.registry = registry
             await it.start()
             served = {"worker": it.id, "queue": queue, "workflows": sorted(map(list, registry.workflows)), "tasks": sorted(registry.tasks)}

@@ -1,7 +1,7 @@
 """Everything that users write with: `from aiki.sdk import task, workflow, Client, Worker`."""
 
 from aiki.actor import Actor, ActorContext, ActorRef, ActorView, actor, handler
-from aiki.client import Client, Event, Progress, QueueView, RunHandle, RunStatus, RunView, ScheduleHandle, ScheduleView, event
+from aiki.client import Archiver, Client, Event, Progress, QueueView, RunHandle, RunStatus, RunView, ScheduleHandle, ScheduleView, event
 from aiki.graph import Graph, graph, inputs, item, node, ref
 from aiki.schedules import Schedule
 from aiki.task import Retry, RetryAfter, Task, TaskContext, task
@@ -21,6 +21,7 @@ from aiki.types.errors import (
     DefinitionError,
     EventTimeout,
     IdempotencyConflict,
+    ImportRefused,
     InvalidGraph,
     InvalidName,
     InvalidSchedule,
@@ -53,6 +54,7 @@ from aiki.types.errors import (
 )
 from aiki.types.failure import ErrorInfo
 from aiki.types.identifiers import RunId, ScheduleId, TaskId, WorkerId
+from aiki.types.retention import Retention
 from aiki.types.trigger import Trigger
 from aiki.worker import Worker
 from aiki.workflow import ChildHandle, Context, HookInfo, Saga, Variables, Webhook, Workflow, workflow
@@ -70,6 +72,7 @@ __all__ = [
     "ActorTimeout",
     "ActorView",
     "AikiError",
+    "Archiver",
     "BackfillTooLarge",
     "ChildCancelled",
     "ChildFailed",
@@ -84,6 +87,7 @@ __all__ = [
     "Graph",
     "HookInfo",
     "IdempotencyConflict",
+    "ImportRefused",
     "InvalidGraph",
     "InvalidName",
     "InvalidSchedule",
@@ -95,6 +99,7 @@ __all__ = [
     "QueryFailed",
     "QueueView",
     "ResultTimeout",
+    "Retention",
     "Retry",
     "RetryAfter",
     "RunEnded",

@@ -19,12 +19,11 @@ from aiki.types.duration import Duration, seconds
 from aiki.types.errors import AikiError, DefinitionError
 from aiki.types.identifiers import WorkerId
 from aiki.types.names import check_name
+from aiki.types.retention import Kept, Retention
 from aiki.worker.garbage import calm_down
 from aiki.worker.registry import Registry
 
 __all__ = ["Worker"]
-
-DEFAULT_RETENTION = 7 * 86_400.0
 
 _log = logging.getLogger("aiki.worker")
 
@@ -33,10 +32,12 @@ class Worker:
     """Serves what its `registry` holds. `async with worker:`, or `start` and `stop`, or `run` until SIGTERM.
 
     `queue`: whose tasks it takes. `max_concurrent_workflow_runs` bounds turns that are going on at a time (waiting runs cost nothing),
-    `max_concurrent_tasks` the task bodies. `retention`: how long a run is kept after its end (None: for ever). `cached_runs`: how many
-    waiting runs are kept in memory, `cached_actors` how many actors that nobody calls, each for
-    `actor_idle` at most. `reports`: whether `aiki worker list` shows it. `always_replay`, for tests: whenever anything
-    happens to a run, its code begins anew from the journal, and the run fails with `NonDeterminismError` when that calls other steps.
+    `max_concurrent_tasks` the task bodies. `retention`: how long a run is kept after its end, where its workflow does not say so: a
+    duration, None (for ever) or a `Retention`, which tells outcomes apart (default: 7 days). `archive`: no run expires before an `Archiver`
+    has written it to a file (it is kept until then), where its workflow does not say otherwise. `cached_runs`: how many waiting runs are
+    kept in memory, `cached_actors` how many actors that nobody calls, each for `actor_idle` at most. `reports`: whether `aiki worker list`
+    shows it. `always_replay`, for tests: whenever anything happens to a run, its code begins anew from the journal, and the run fails with
+    `NonDeterminismError` when that calls other steps.
     """
 
     def __init__(
@@ -47,7 +48,8 @@ class Worker:
         queue: str = "default",
         max_concurrent_workflow_runs: int = 100,
         max_concurrent_tasks: int = 100,
-        retention: Duration | None = DEFAULT_RETENTION,
+        retention: Kept | Retention = "worker",
+        archive: bool = False,
         cached_runs: int = 5000,
         cached_actors: int = 10_000,
         actor_idle: Duration = 300.0,
@@ -69,7 +71,8 @@ class Worker:
             clock=client.clock if clock is None else client.server_clock(clock),
             cache_size=_at_least(0, cached_runs, "cached_runs"),
             max_turns=self._max_runs,
-            retention=None if retention is None else seconds(retention, "retention", least=1.0),
+            retention=Retention.of(retention, "retention"),
+            archive=_boolean(archive, "archive"),
             always_replay=always_replay,
             environment=client,
         )
@@ -192,6 +195,12 @@ class Worker:
             except AikiError as error:
                 _log.debug("worker %s could not report: %s", self.id, error)
             await asyncio.sleep(roster.REPORT_EVERY)
+
+
+def _boolean(value: bool, what: str) -> bool:
+    if not isinstance(value, bool):
+        raise DefinitionError(f"{what} must be True or False, not {value!r}", what=what)
+    return value
 
 
 def _at_least(least: int, value: int, what: str) -> int:

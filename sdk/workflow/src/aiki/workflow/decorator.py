@@ -7,6 +7,7 @@ from typing import Any, Protocol, TypeVar, overload
 from aiki.client import Event
 from aiki.journal import CLEANUP
 from aiki.types.duration import Duration
+from aiki.types.retention import Kept, Retention
 from aiki.types.retry import Retry
 from aiki.workflow.context import Context
 from aiki.workflow.definition import Workflow
@@ -35,14 +36,17 @@ def workflow(
     deadline: Duration | None = None,
     cleanup: Duration = CLEANUP,
     events: Sequence[Event[Any]] | None = None,
+    retention: Kept | Retention = "worker",
+    archive: bool | None = None,
 ) -> WorkflowDecorator:
     """Declare a workflow: `@workflow(name="order", version="1.0.0")` above an `async def order(ctx: Context, order: Order) -> Receipt`.
 
     `name` defaults to the function's. A run stays with the version that it began with. `retry`: begin again when the code raises; completed
     steps are kept, failed ones run again. `timeout` bounds one attempt of the workflow, `deadline` all of them together (timedeltas or
     seconds): a run that takes longer ends as `timed_out`. `cleanup`: how long its code may go on after the run was cancelled. `events`:
-    those that it waits for; when they are declared, others are refused with `UnknownEvent`. Raises `DefinitionError` when the declaration
-    cannot work.
+    those that it waits for; when they are declared, others are refused with `UnknownEvent`. `retention`: how long a run is kept after its
+    end: a duration, None (for ever), a `Retention`, which tells outcomes apart, or as its worker says. `archive`: whether no run expires
+    before an archiver has written it to a file (None: as its worker says). Raises `DefinitionError` when the declaration cannot work.
     """
     scope = sys._getframe(1).f_locals
 
@@ -56,6 +60,8 @@ def workflow(
             deadline=deadline,
             cleanup=cleanup,
             events=events,
+            retention=retention,
+            archive=archive,
             scope=scope,
         )
 

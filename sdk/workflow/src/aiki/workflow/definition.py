@@ -15,6 +15,7 @@ from aiki.types.duration import Duration, seconds
 from aiki.types.errors import DefinitionError
 from aiki.types.identifiers import RunId, keyed_run_id
 from aiki.types.names import check_key, check_name
+from aiki.types.retention import Kept, Retention
 from aiki.types.retry import Retry
 from aiki.types.trigger import Trigger
 from aiki.workflow.child import ChildHandle
@@ -47,6 +48,8 @@ class Workflow(Generic[Input, Output]):
         deadline: Duration | None = None,
         cleanup: Duration = CLEANUP,
         events: Sequence[Event[Any]] | None = None,
+        retention: Kept | Retention = "worker",
+        archive: bool | None = None,
         scope: Mapping[str, Any] | None = None,
     ) -> None:
         self.name = check_name(name if name is not None else getattr(function, "__name__", None), "workflow")
@@ -61,6 +64,10 @@ class Workflow(Generic[Input, Output]):
         self.timeout = None if timeout is None else seconds(timeout, f"timeout of {what}", least=LEAST_TIMEOUT)
         self.deadline = None if deadline is None else seconds(deadline, f"deadline of {what}", least=LEAST_TIMEOUT)
         self.cleanup = seconds(cleanup, f"cleanup of {what}", least=LEAST_TIMEOUT)
+        self.retention = Retention.of(retention, f"retention of {what}")
+        if archive is not None and not isinstance(archive, bool):
+            raise DefinitionError(f"{what}: archive must be True, False or None (as the worker says), not {archive!r}", where="archive")
+        self.archive = archive
         self.events = None if events is None else frozenset(each.name for each in events)
         self._scope = dict(scope or {})
         self._hooks = Hooks()
