@@ -4,7 +4,7 @@ from typing import Any
 
 from aiki.sdk import Context, Variables, event, task, workflow
 
-__all__ = ["approval", "parent", "work"]
+__all__ = ["approval", "drafts", "parent", "work"]
 
 approved = event("approved", str)
 
@@ -39,3 +39,9 @@ async def parent(ctx: Context, document: str) -> Any:
     await ctx.sleep(3600)
     number = await work.run(ctx, 1)
     return [number, await approval.run(ctx, document)]
+
+
+@workflow(name="drafts")
+async def drafts(ctx: Context, document: str) -> list[Any]:
+    draft = await ctx.step("write", lambda: document.upper())
+    return [draft, await ctx.wait_for(approved), ctx.generation]

@@ -98,6 +98,26 @@ def test_pause_resume_wake_and_cancel(aiki: Command) -> None:
     assert aiki.failure("run", "cancel", run_id).startswith("aiki: run_ended: ")
 
 
+def test_reset_and_fork(aiki: Command) -> None:
+    run_id = start(aiki, "drafts", "reset")
+    key = ("--key", "reset", "--workflow", "drafts")
+    until(aiki, run_id, "awaiting_event")
+    aiki.json("run", "send", *key, "approved", '"Ada"')
+    assert until(aiki, run_id, "completed")["output"] == ["PAPER", "Ada", 0]
+    assert aiki.failure("run", "fork", run_id, "--to-step", "nope").startswith("aiki: step_not_found: ")
+    refused = aiki("run", "reset", run_id, "--to-step", "nope", "--json")
+    assert refused.returncode == 1
+    assert '"step_not_found"' in refused.stdout
+    assert aiki.json("run", "reset", run_id, "--to-step", "write", "--reason", "again") == [{"id": run_id, "done": "reset"}]
+    assert until(aiki, run_id, "completed")["output"] == ["PAPER", "Ada", 0]
+    assert [entry["entry"] for entry in aiki.json("run", "history", run_id)] == ["reset", "event", "step"]
+    forked = aiki.json("run", "fork", *key, "--to-step", "write", "--input", '"cloth"', "--idempotency-key", "other")
+    assert forked["forked_from"] == run_id
+    until(aiki, forked["id"], "awaiting_event")
+    aiki.json("run", "send", forked["id"], "approved", '"Bob"')
+    assert until(aiki, forked["id"], "completed")["output"] == ["CLOTH", "Bob", 0]
+
+
 def test_many_by_ids_and_by_filter(aiki: Command) -> None:
     ids = [start(aiki, "approval", f"many-{number}") for number in range(3)]
     for run_id in ids:
