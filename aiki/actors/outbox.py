@@ -29,7 +29,7 @@ from aiki.types.errors import Conflict, OutcomeUnknown, RequestTimeout
 from aiki.types.messages import Cancel, Dispatch, Start, Wake, attempts_made, encode
 from aiki.types.subjects import Subjects
 
-__all__ = ["DEFAULT_QUEUE", "EARLY", "Outbox"]
+__all__ = ["AGAIN_HEADER", "DEFAULT_QUEUE", "EARLY", "Outbox"]
 
 EARLY = 2.0
 """Seconds by which alarms are set ahead of their instants, for the host to wait for the rest.
@@ -37,6 +37,9 @@ EARLY = 2.0
 The server fires dense schedules up to 0.25 s late, and a run that was evicted must be read and replayed before its instant, of which one
 worker does some ten thousand a second at best.
 """
+
+AGAIN_HEADER = "Aiki-Again"
+"""On a dispatch that may have been sent before: its worker looks for evidence against it, though it is delivered for the first time."""
 
 DEFAULT_QUEUE = "default"
 PAUSE = 0.05
@@ -141,6 +144,8 @@ class Outbox:
         )
         subject = self._task_subject(state, step.queue, step.name, entry.serial)
         headers = telemetry.outgoing(state.trace)
+        if again:
+            headers = {**(headers or {}), AGAIN_HEADER: "1"}
         if entry.due is not None:
             delay = f"{self._subjects.delay_prefix}{state.run_id}.{entry.serial}"
             return self._transport.schedule(delay, entry.due, subject, data, headers=headers, message_id=message_id)

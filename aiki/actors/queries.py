@@ -4,6 +4,7 @@ import logging
 
 from aiki.actors import history
 from aiki.actors.definitions import RunDefinition
+from aiki.actors.held import is_held
 from aiki.journal import Entry, RunMachine, RunState, decode_state
 from aiki.kv import RunStore
 from aiki.types.failure import ErrorInfo
@@ -26,6 +27,7 @@ def machine_of(definition: RunDefinition, state: RunState, journal: list[Entry],
         deadline=state.deadline if state.deadline is not None else definition.deadline,
         cleanup=definition.cleanup,
         environment=environment,
+        hold=definition.on_nondeterminism == "hold",
     )
 
 
@@ -48,6 +50,8 @@ async def ask_stored(store: RunStore, definition: RunDefinition, run_id: str, qu
         if stored is None or is_final(stored.state):
             raise LookupError("the run has no variables: it has not begun, or it has ended")
         state = decode_state(stored.value)
+        if is_held(state):
+            raise LookupError(f"the run is held: {state.held}")
         machine = machine_of(definition, state, await history.load(store, state), None)
         try:
             machine.begin(now)

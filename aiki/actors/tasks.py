@@ -11,6 +11,8 @@ import logging
 from aiki.actors import queues, report, topology
 from aiki.actors.beats import Beats
 from aiki.actors.definitions import TaskDefinition
+from aiki.actors.evidence import Poisoned, TriedElsewhere
+from aiki.actors.held import bury_dispatch
 from aiki.actors.host import Host
 from aiki.actors.work import Work
 from aiki.transport.port import Consumption, Delivery
@@ -21,6 +23,9 @@ __all__ = ["TaskWorker"]
 
 PAUSE = 2.0
 """Seconds before a dispatch is taken up again that could not be dealt with."""
+
+ANOTHER_FIRST = 1.0
+"""Seconds after which a suspect is tried again, when another one is being tried here."""
 
 _log = logging.getLogger("aiki.actors")
 
@@ -84,8 +89,8 @@ class TaskWorker:
         try:
             dispatch = decode_dispatch(delivery.data)
         except ValueError as error:
-            _log.error("a dispatch of task %r cannot be decoded and is dropped: %s", self._definition.name, error)
-            delivery.term("cannot be decoded")
+            _log.error("a dispatch of task %r cannot be decoded and is put aside: %s", self._definition.name, error)
+            self._host.put_aside(delivery, self._host.subjects.task_stream, error)
             return
         work = self._running[delivery] = Work(self._host, self._definition, self._beats, dispatch, delivery)
         work.task = asyncio.create_task(self._handle(work))
@@ -101,6 +106,13 @@ class TaskWorker:
                 await self._report(work.dispatch, message)
             delivery.ack()
             reported = True
+        except Poisoned as poisoned:
+            # The step stays as it is: who retries the letter sends this very dispatch again.
+            await bury_dispatch(self._host.dead, work.dispatch, delivery, poisoned)
+            delivery.ack()
+            reported = True
+        except TriedElsewhere:
+            delivery.nak(ANOTHER_FIRST)
         except NotConnected:
             pass
         except (OutcomeUnknown, RequestTimeout):

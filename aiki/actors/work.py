@@ -7,7 +7,10 @@ from aiki.actors import report, topology
 from aiki.actors.attempts import AttemptLimits, Ended, lost, run_attempts, step_key
 from aiki.actors.beats import Beats, BeatWriter
 from aiki.actors.definitions import TaskDefinition
+from aiki.actors.evidence import Poisoned
+from aiki.actors.held import poisoned_task
 from aiki.actors.host import Host
+from aiki.actors.outbox import AGAIN_HEADER
 from aiki.actors.pulse import BodyPulse
 from aiki.journal import PendingStep, decode_state
 from aiki.transport.port import Delivery
@@ -64,7 +67,26 @@ class Work:
             return self._failed(error)
         if start_by is not None and not await self._say_begun(start_by):
             return None
-        return None if self.withdrawn else await self._run(details)
+        if self.delivery.attempt == 1 and AGAIN_HEADER not in self.delivery.headers:
+            return None if self.withdrawn else await self._run(details)
+        return await self._try(details)
+
+    async def _try(self, details: bytes | None) -> StepResult | StepFailedOnce | None:
+        """Run the body of a dispatch that another worker may have died of."""
+        dispatch, definition, evidence = self.dispatch, self._definition, self._host.evidence
+        try:
+            trial = await evidence.take(self._host.subjects.taken(dispatch.run_id, dispatch.serial), most=definition.max_deaths)
+        except Poisoned as poisoned:
+            if definition.on_poison == "hold":
+                raise
+            return self._failed(ErrorInfo.of(poisoned_task(definition.name, poisoned)))
+        try:
+            outcome = None if self.withdrawn else await self._run(details)
+        except BaseException:
+            trial.given_back()
+            raise
+        trial.passed()  # before the outcome is told: what dies of that is not the body's fault
+        return outcome
 
     def close(self, *, settled: bool) -> None:
         """It is out of hand. Unless `settled`, another worker gets it, and its last heartbeat."""

@@ -3,6 +3,7 @@
 from aiki.journal.limits import CLEANUP
 from aiki.journal.loop import DeterministicLoop, Shield
 from aiki.journal.machine import Program, QueryHandler, RunMachine
+from aiki.journal.mismatch import Call, mismatch
 from aiki.journal.operation import Body, Operation, Outcome, StepId, StepOptions
 from aiki.journal.state import (
     Alarm,
@@ -48,6 +49,7 @@ __all__ = [
     "CLEANUP",
     "Alarm",
     "Body",
+    "Call",
     "CancelAsked",
     "ChildRun",
     "DeterministicLoop",
@@ -92,6 +94,7 @@ __all__ = [
     "decode_state",
     "encode_entry",
     "encode_state",
+    "mismatch",
     "new_run",
     "reopened",
 ]

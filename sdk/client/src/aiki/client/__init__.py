@@ -1,6 +1,7 @@
 """Clients: start runs, follow them, look at them; schedules too."""
 
 from aiki.client.client import Client, OnConflict
+from aiki.client.dead_letters import DeadLetters, DeadLetterView
 from aiki.client.event import Event, event
 from aiki.client.handle import RunHandle
 from aiki.client.history import RunHistory
@@ -16,6 +17,8 @@ __all__ = [
     "AttemptView",
     "ChildView",
     "Client",
+    "DeadLetterView",
+    "DeadLetters",
     "Done",
     "Event",
     "FiringView",

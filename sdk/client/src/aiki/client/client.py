@@ -12,6 +12,7 @@ from typing import Any, Literal, Self, TypeVar
 from aiki import telemetry
 from aiki.actors import history, roster
 from aiki.actors.server_clock import ServerClock
+from aiki.client.dead_letters import DeadLetters
 from aiki.client.declared import Declared
 from aiki.client.ends import Ends
 from aiki.client.event import Event
@@ -193,6 +194,15 @@ class Client(Many):
     async def queues(self) -> list[QueueView]:
         """The queues that workers have served, or that are paused, by name."""
         return await read_queues(self)
+
+    # -- dead letters
+
+    def dead_letters(self, *, kind: str | None = None, workflow: str | None = None, run_id: str | None = None) -> DeadLetters:
+        """What was given up: `async for letter in client.dead_letters()`, and `get`, `retry` and `drop` by id.
+
+        `kind` ("task", "run" or "message"), `workflow` and `run_id` filter what is iterated over.
+        """
+        return DeadLetters(self, kind=kind, workflow=workflow, run_id=run_id)
 
     # -- starting
 

@@ -4,6 +4,7 @@ import click
 
 from aiki.cli.actor import actor
 from aiki.cli.dev import dev
+from aiki.cli.dlq import dlq
 from aiki.cli.doctor import doctor
 from aiki.cli.init import init
 from aiki.cli.lint import lint
@@ -23,7 +24,7 @@ def cli() -> None:
     """Durable workflows on NATS JetStream."""
 
 
-for _command in (dev, worker, timer, run, actor, queue, schedule, replay, lint, init, doctor):
+for _command in (dev, worker, timer, run, actor, queue, dlq, schedule, replay, lint, init, doctor):
     cli.add_command(_command)
 
 

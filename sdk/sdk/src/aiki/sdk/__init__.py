@@ -1,7 +1,19 @@
 """Everything that users write with: `from aiki.sdk import task, workflow, Client, Worker`."""
 
 from aiki.actor import Actor, ActorContext, ActorRef, ActorView, actor, handler
-from aiki.client import Client, Event, Progress, QueueView, RunHandle, RunStatus, RunView, ScheduleHandle, ScheduleView, event
+from aiki.client import (
+    Client,
+    DeadLetterView,
+    Event,
+    Progress,
+    QueueView,
+    RunHandle,
+    RunStatus,
+    RunView,
+    ScheduleHandle,
+    ScheduleView,
+    event,
+)
 from aiki.graph import Graph, graph, inputs, item, node, ref
 from aiki.schedules import Schedule
 from aiki.task import Retry, RetryAfter, Task, TaskContext, task
@@ -24,6 +36,7 @@ from aiki.types.errors import (
     InvalidGraph,
     InvalidName,
     InvalidSchedule,
+    LetterNotFound,
     NonDeterminismError,
     NotRetryable,
     PayloadError,
@@ -32,16 +45,19 @@ from aiki.types.errors import (
     ResultTimeout,
     RunEnded,
     RunNotFound,
+    RunPoisoned,
     SagaFailed,
     ScheduleConflict,
     ScheduleNotFound,
     TaskCancelled,
     TaskFailed,
+    TaskPoisoned,
     TaskTimedOut,
     UnknownEvent,
     UnknownHandler,
     UnknownWorkflow,
     UpdateFailed,
+    VersionRetired,
     WebhookExpired,
     WebhookInvalid,
     WorkerLost,
@@ -76,6 +92,7 @@ __all__ = [
     "ChildTimedOut",
     "Client",
     "Context",
+    "DeadLetterView",
     "DefinitionError",
     "ErrorInfo",
     "Event",
@@ -86,6 +103,7 @@ __all__ = [
     "InvalidGraph",
     "InvalidName",
     "InvalidSchedule",
+    "LetterNotFound",
     "NonDeterminismError",
     "NotRetryable",
     "PayloadError",
@@ -100,6 +118,7 @@ __all__ = [
     "RunHandle",
     "RunId",
     "RunNotFound",
+    "RunPoisoned",
     "RunStatus",
     "RunView",
     "Saga",
@@ -115,6 +134,7 @@ __all__ = [
     "TaskContext",
     "TaskFailed",
     "TaskId",
+    "TaskPoisoned",
     "TaskTimedOut",
     "Trigger",
     "UnknownEvent",
@@ -122,6 +142,7 @@ __all__ = [
     "UnknownWorkflow",
     "UpdateFailed",
     "Variables",
+    "VersionRetired",
     "Webhook",
     "WebhookExpired",
     "WebhookInvalid",

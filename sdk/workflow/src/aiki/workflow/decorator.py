@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Protocol, TypeVar, overload
+from typing import Any, Literal, Protocol, TypeVar, overload
 
 from aiki.client import Event
 from aiki.journal import CLEANUP
@@ -35,14 +35,16 @@ def workflow(
     deadline: Duration | None = None,
     cleanup: Duration = CLEANUP,
     events: Sequence[Event[Any]] | None = None,
+    on_nondeterminism: Literal["fail", "hold"] = "fail",
 ) -> WorkflowDecorator:
     """Declare a workflow: `@workflow(name="order", version="1.0.0")` above an `async def order(ctx: Context, order: Order) -> Receipt`.
 
     `name` defaults to the function's. A run stays with the version that it began with. `retry`: begin again when the code raises; completed
     steps are kept, failed ones run again. `timeout` bounds one attempt of the workflow, `deadline` all of them together (timedeltas or
     seconds): a run that takes longer ends as `timed_out`. `cleanup`: how long its code may go on after the run was cancelled. `events`:
-    those that it waits for; when they are declared, others are refused with `UnknownEvent`. Raises `DefinitionError` when the declaration
-    cannot work.
+    those that it waits for; when they are declared, others are refused with `UnknownEvent`. `on_nondeterminism`: a run that the code does
+    not fit fails, or ("hold") is left as it is, shows as `stalled` and is tried again every half minute until a worker's code fits.
+    Raises `DefinitionError` when the declaration cannot work.
     """
     scope = sys._getframe(1).f_locals
 
@@ -56,6 +58,7 @@ def workflow(
             deadline=deadline,
             cleanup=cleanup,
             events=events,
+            on_nondeterminism=on_nondeterminism,
             scope=scope,
         )
 
