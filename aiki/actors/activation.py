@@ -453,6 +453,7 @@ class Activation:
         if self._suspected and self._trial is None:
             key = self._host.subjects.taken(self.run_id)
             self._trial = await self._host.evidence.take(key, progress=sum(isinstance(entry, RecordedStep) for entry in journal))
+            self._stored.current = False  # that took its time
         self._sent.clear()
         self._inherited = stored is not None
         self._local.inherit({(step.address, step.ordinal) for step in state.pending if step.due is None})

@@ -17,6 +17,7 @@ from aiki.transport.port import Delivery
 from aiki.types.errors import TaskTimedOut
 from aiki.types.failure import ErrorInfo
 from aiki.types.messages import NOT_BEGUN, Dispatch, StepBegun, StepFailedOnce, StepResult
+from aiki.types.retry import Retry
 from aiki.types.states import is_final
 
 __all__ = ["Work"]
@@ -51,7 +52,37 @@ class Work:
                 self.task.cancel()
 
     async def outcome(self) -> StepResult | StepFailedOnce | None:
-        """Run the body, unless that is of no use any more. None: the run does not wait for this dispatch."""
+        """Run the body, unless that is of no use any more. None: the run does not wait for this dispatch.
+
+        `Poisoned` when it has killed so many workers that it is to be held, `TriedElsewhere` when it must wait for another suspect.
+        """
+        retry = self.dispatch.retry if self.dispatch.retry is not None else self._definition.retry
+        if (self.delivery.attempt == 1 and AGAIN_HEADER not in self.delivery.headers) or lost(self._definition.name, retry) is not None:
+            return await self._outcome(retry)
+        return await self._try(retry)
+
+    async def _try(self, retry: Retry) -> StepResult | StepFailedOnce | None:
+        """The same, of a dispatch that another worker may have died of."""
+        dispatch, definition = self.dispatch, self._definition
+        key = self._host.subjects.taken(dispatch.run_id, dispatch.serial)
+        try:
+            trial = await self._host.evidence.take(key, most=definition.max_deaths)
+        except Poisoned as poisoned:
+            if await self._step() is None:
+                return None
+            if definition.on_poison == "hold":
+                raise
+            return self._failed(ErrorInfo.of(poisoned_task(definition.name, poisoned)))
+        try:
+            # That took its time: only now is it asked whether the step still waits.
+            outcome = await self._outcome(retry)
+        except BaseException:
+            trial.given_back()
+            raise
+        trial.passed()  # before the outcome is told: what dies of that is not the body's fault
+        return outcome
+
+    async def _outcome(self, retry: Retry) -> StepResult | StepFailedOnce | None:
         dispatch, host = self.dispatch, self._host
         details, start_by = dispatch.details, dispatch.start_by
         if self._is_doubtful():
@@ -62,31 +93,11 @@ class Work:
             start_by = step.start_by  # None once a worker has begun it
         if start_by is not None and host.now() >= start_by:
             return self._failed(ErrorInfo.of(TaskTimedOut("it was taken up later than its start_timeout allows", limit="start_timeout")))
-        retry = dispatch.retry if dispatch.retry is not None else self._definition.retry
         if self.delivery.attempt > 1 and (error := lost(self._definition.name, retry)) is not None:
             return self._failed(error)
         if start_by is not None and not await self._say_begun(start_by):
             return None
-        if self.delivery.attempt == 1 and AGAIN_HEADER not in self.delivery.headers:
-            return None if self.withdrawn else await self._run(details)
-        return await self._try(details)
-
-    async def _try(self, details: bytes | None) -> StepResult | StepFailedOnce | None:
-        """Run the body of a dispatch that another worker may have died of."""
-        dispatch, definition, evidence = self.dispatch, self._definition, self._host.evidence
-        try:
-            trial = await evidence.take(self._host.subjects.taken(dispatch.run_id, dispatch.serial), most=definition.max_deaths)
-        except Poisoned as poisoned:
-            if definition.on_poison == "hold":
-                raise
-            return self._failed(ErrorInfo.of(poisoned_task(definition.name, poisoned)))
-        try:
-            outcome = None if self.withdrawn else await self._run(details)
-        except BaseException:
-            trial.given_back()
-            raise
-        trial.passed()  # before the outcome is told: what dies of that is not the body's fault
-        return outcome
+        return None if self.withdrawn else await self._run(details)
 
     def close(self, *, settled: bool) -> None:
         """It is out of hand. Unless `settled`, another worker gets it, and its last heartbeat."""
@@ -101,7 +112,7 @@ class Work:
         A server that dies may forget acknowledgements and counts: what is old, or older than the last reconnect, is asked about.
         """
         delivery = self.delivery
-        if delivery.attempt > 1 or delivery.timestamp < self._host.doubt_before:
+        if delivery.attempt > 1 or AGAIN_HEADER in delivery.headers or delivery.timestamp < self._host.doubt_before:
             return True
         return self._host.now() - delivery.timestamp > topology.ACK_WAIT
 

@@ -4,6 +4,7 @@ Keys: `letter.<id>`, and `kept.<id>.<number>` for the messages, which are kept a
 """
 
 import asyncio
+import secrets
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -38,7 +39,9 @@ class DeadStore:
 
     async def write(self, letter: DeadLetter) -> None:
         """Put a letter into the list, in place of one with its id."""
-        await surely(lambda: self._transport.publish(self._letters + letter.id, encode_letter(letter)))
+        key, data, once = self._letters + letter.id, encode_letter(letter), secrets.token_hex(8)
+        # Repeated without an answer, it must not come after its own removal.
+        await surely(lambda: self._transport.publish(key, data, message_id=once))
 
     async def read(self, id: str) -> DeadLetter | None:
         """A letter; None when there is none."""
@@ -54,7 +57,8 @@ class DeadStore:
         """Keep a message that belongs to a letter; answers its key. What the server reads in its headers stays out: it was obeyed."""
         own = {name: value for name, value in headers.items() if not name.startswith("Nats-")}
         key = f"{self._kept}{id}.{number:020d}"
-        await surely(lambda: self._transport.publish(key, data, headers={**own, SUBJECT_HEADER: subject}))
+        once = secrets.token_hex(8)
+        await surely(lambda: self._transport.publish(key, data, headers={**own, SUBJECT_HEADER: subject}, message_id=once))
         return key
 
     async def kept(self, id: str) -> list[KeptMessage]:

@@ -49,10 +49,13 @@ class Scene:
         await asyncio.Event().wait()
 
     def _kill(self, process: Process) -> None:
+        end = asyncio.get_running_loop().create_task(self._replace(process))
+        self._ends.add(end)
+        end.add_done_callback(self._ends.discard)
+
+    async def _replace(self, process: Process) -> None:
         if process in self.fleet.processes:
-            end = asyncio.get_running_loop().create_task(self.fleet.replace(process, BACK_AFTER))
-            self._ends.add(end)
-            end.add_done_callback(self._ends.discard)
+            await self.fleet.replace(process, BACK_AFTER)
 
 
 async def held(scene: Scene, count: int = 1) -> list[str]:

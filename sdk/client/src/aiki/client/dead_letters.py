@@ -167,14 +167,17 @@ class DeadLetters:
     async def _let_go_on(self, letter: DeadLetter) -> None:
         """Take the mark off the run's state. Workers look at it once more after they have kept a message: so none is overlooked."""
         await self._forget_evidence(letter)
+        tried = False
         while True:
             stored = await self._client.store.read(letter.run_id)
             state = None if stored is None else decode_state(stored.value)
+            if tried and state is not None and not is_held(state):
+                return  # the mark was off, though no answer came, and the run has gone on
             if stored is None or state is None or is_final(state.status):
                 raise NotRetryable(f"run {letter.run_id} has ended: `aiki dlq drop {letter.id}`", run_id=letter.run_id)
             if not is_held(state):
                 return
-            state.held, state.status, state.operation = None, "running", secrets.token_hex(8)
+            state.held, state.status, state.operation, tried = None, "running", secrets.token_hex(8), True
             try:
                 await self._client.store.commit(
                     letter.run_id, encode_state(state), stored.revision, state=state.status, operation=state.operation
