@@ -21,7 +21,7 @@ SURFACE = {
     "aiki.graph": "Expression Graph Node NodeProgress graph inputs item node progress_of ref render_run",
     "aiki.task": "Retry RetryAfter Task TaskContext task",
     "aiki.client": """AttemptView ChildView Client DeadLetterView DeadLetters Done Event FiringView MessageView OnConflict Progress
-        QueueView Report RunHandle RunHistory RunStatus RunView ScheduleHandle ScheduleView StepView WaitView event""",
+        QueueView Report RunHandle RunHistory RunStatus RunView ScheduleHandle ScheduleView StepView VersionView WaitView event""",
     "aiki.workflow": """ChildHandle Context HookInfo Replayed Saga Variables Webhook Workflow replay workflow""",
     "aiki.worker": "Registry Worker",
     "aiki.testing": "Call Injection Moment NothingWillHappen PlannedCrash Replayed RunHistory Stub TestEnvironment replay",

@@ -9,6 +9,7 @@ from aiki.client.many import Done, Report
 from aiki.client.queues import QueueView
 from aiki.client.schedule_views import FiringView, ScheduleView
 from aiki.client.schedules import ScheduleHandle
+from aiki.client.versions import VersionView
 from aiki.client.views import AttemptView, ChildView, Progress, RunStatus, RunView, StepView
 from aiki.client.waits import WaitView
 from aiki.client.words import MessageView
@@ -34,6 +35,7 @@ __all__ = [
     "ScheduleHandle",
     "ScheduleView",
     "StepView",
+    "VersionView",
     "WaitView",
     "event",
 ]

@@ -14,6 +14,7 @@ from aiki.cli.replay import replay
 from aiki.cli.schedule import schedule
 from aiki.cli.timer import timer
 from aiki.cli.worker import worker
+from aiki.cli.workflow import workflow
 
 __all__ = ["cli", "main"]
 
@@ -24,7 +25,7 @@ def cli() -> None:
     """Durable workflows on NATS JetStream."""
 
 
-for _command in (dev, worker, timer, run, actor, queue, dlq, schedule, replay, lint, init, doctor):
+for _command in (dev, worker, timer, run, actor, queue, dlq, workflow, schedule, replay, lint, init, doctor):
     cli.add_command(_command)
 
 
