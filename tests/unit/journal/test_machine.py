@@ -197,7 +197,7 @@ def test_a_new_step_while_recorded_ones_are_unused_is_an_error_that_names_both()
 
     rig = Rig(two_steps).answer("a", "A").reload(other)
     assert (rig.status, rig.error.code) == ("failed", "non_determinism")
-    _, heading, rule, row, _ = rig.error.message.splitlines()
+    _, heading, _, row, _ = rig.error.message.splitlines()
     assert [part.strip() for part in heading.split("|")] == ["recorded, but not called by the code", "called by the code, but not recorded"]
     recorded, issued = row.split("|")
     assert "entry 1: a #1" in recorded
