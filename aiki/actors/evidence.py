@@ -17,7 +17,7 @@ from collections.abc import Sequence
 import msgspec
 
 from aiki.clock import Clock
-from aiki.transport.port import Transport
+from aiki.transport.port import Ack, Transport
 from aiki.types.errors import AikiError, Conflict, NoResponders, NotConnected, OutcomeUnknown, TransportError
 from aiki.types.limits import MOST_DEATHS
 from aiki.types.subjects import Subjects
@@ -165,6 +165,6 @@ class Evidence:
         return taking
 
 
-def _swallow(writing: "asyncio.Future[object]") -> None:
+def _swallow(writing: "asyncio.Future[Ack]") -> None:
     if not writing.cancelled():
         writing.exception()

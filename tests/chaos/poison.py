@@ -63,14 +63,16 @@ async def poisoned_task(ctx: Context, manner: str) -> str:
 async def poisoned_step(ctx: Context, manner: str) -> str:
     first = await fine.run(ctx, 1)
     await ctx.step("deadly", lambda: die(manner))
-    return f"{first}, {await ctx.wait_for(proceed)}"
+    second = await ctx.wait_for(proceed)
+    return f"{first}, {second}"
 
 
 @workflow(name="poisoned-code")
 async def poisoned_code(ctx: Context, manner: str) -> str:
     first = await fine.run(ctx, 1)
     die(manner)
-    return f"{first}, {await ctx.wait_for(proceed)}"
+    second = await ctx.wait_for(proceed)
+    return f"{first}, {second}"
 
 
 @workflow(name="healthy")
