@@ -22,9 +22,10 @@ async def supervised(folder: Path, workers: int) -> AsyncIterator[Fleet]:
 
     async def supervise() -> None:
         while True:
-            process = await fleet.worker()
-            await process.child.wait()
-            fleet.workers.remove(process)
+            with contextlib.suppress(AssertionError):  # it may die before it says that it is ready
+                process = await fleet.worker()
+                await process.child.wait()
+                fleet.workers.remove(process)
 
     async with Fleet(folder, "poison") as fleet:
         supervisors = [asyncio.create_task(supervise()) for _ in range(workers)]

@@ -1,4 +1,4 @@
-"""A worker process, `python -m tests.chaos.worker URL REGION NAME [talk|tasks|all|sagas|poison]`: says "ready" and serves until it is ended.
+"""A worker process, `python -m tests.chaos.worker URL REGION NAME [talk|tasks|all|sagas|poison]`: "ready" once it serves, until it ends.
 
 It serves the journey, or runs that are talked to, or the saga, or the tasks that have limits, those with their workflows, or what kills it.
 """
