@@ -29,6 +29,7 @@ from aiki.actors.outbox import Outbox
 from aiki.actors.queries import ask_code, machine_of
 from aiki.actors.stored import StoredRun
 from aiki.actors.topology import ACK_WAIT
+from aiki.actors.turnstile import Turnstile
 from aiki.actors.watchdog import Watchdog
 from aiki.clock import Clock
 from aiki.journal import (
@@ -39,7 +40,6 @@ from aiki.journal import (
     RunState,
     StepId,
     Updated,
-    begun_again,
     decode_state,
     encode_state,
     mismatch,
@@ -47,14 +47,16 @@ from aiki.journal import (
     reopened,
 )
 from aiki.kv import DeadStore, RunStore, StoredState
-from aiki.types.errors import Conflict, NonDeterminismError, NotConnected, PayloadTooLarge, RunEnded
+from aiki.types.errors import AikiError, Conflict, NonDeterminismError, NotConnected, PayloadTooLarge, RunEnded
 from aiki.types.failure import ErrorInfo
 from aiki.types.messages import (
     Again,
     Answer,
     Ended,
+    Fork,
     Mail,
     Query,
+    Reset,
     Start,
     StepBegun,
     StepFailedOnce,
@@ -87,6 +89,8 @@ HELD_AGAIN = 30.0
 ANOTHER_FIRST = 1.0
 """Seconds after which a suspect is tried again, when another one is being tried here."""
 
+_OUTCOMES = (StepResult, StepFailedOnce)
+
 _log = logging.getLogger("aiki.actors")
 
 
@@ -109,7 +113,7 @@ class ActivationHost(Protocol):
     watchdog: Watchdog
     worker_id: str
     subject: str
-    commits: asyncio.Semaphore
+    commits: Turnstile
     """Bounds the commits that are on their way, when thousands of runs go on at one instant."""
     retention: float | None
     """Seconds for which a run is kept after its end; None: for ever."""
@@ -243,11 +247,7 @@ class Activation:
         overtaken = False
         failure: PayloadTooLarge | None = None
         while True:
-            size = sum(weight(envelope.message) for envelope in self._batch)
-            while self._inbox and len(self._batch) < BATCH and size < BATCH_BYTES:
-                envelope = self._inbox.popleft()
-                self._batch.append(envelope)
-                size += weight(envelope.message)
+            self._fill_batch()
             machine = self._machine
             if machine is None:
                 machine = await self._load()
@@ -256,17 +256,21 @@ class Activation:
             if machine is None:
                 self._settle_all()
                 return
-            if any(isinstance(envelope.message, Word) for envelope in self._batch):
-                await self._complete_words(machine)
+            for envelope in self._batch:
+                if isinstance(envelope.message, Word):
+                    await self._complete_words(machine)
+                    break
             now = self._host.now()
             self._apply(machine, now, failure)
+            for word in machine.asked_back:
+                await self._go_back(machine, word, now)
             if overtaken and not machine.dirty:
                 if not machine.rung:
                     raise _Overtaken
                 machine.dirty = True
             try:
                 with telemetry.turn_span(self.definition.name, self.run_id, len(self._batch), machine.state.trace):
-                    await self._write_and_send(machine, now)
+                    due = await self._write_and_send(machine, now)
             except Conflict:
                 # What was taken up on the view that proved stale is judged anew.
                 self._drop_machine()
@@ -290,7 +294,6 @@ class Activation:
             elif self._inbox:
                 self._release_early()
             else:
-                due = machine.deadline()
                 if not self._local and (due is None or due - now > NEAR):
                     if not machine.armed(due):
                         continue  # a body was stopped that was at work when this was asked before
@@ -298,6 +301,14 @@ class Activation:
                     return
                 self._release_early()
                 await self._wait(due)
+
+    def _fill_batch(self) -> None:
+        batch, inbox = self._batch, self._inbox
+        size = sum([weight(envelope.message) for envelope in batch])
+        while inbox and len(batch) < BATCH and size < BATCH_BYTES:
+            envelope = inbox.popleft()
+            batch.append(envelope)
+            size += weight(envelope.message)
 
     def _take_back(self) -> None:
         self._batch[:0] = self._held
@@ -328,16 +339,20 @@ class Activation:
             if failure is not None:
                 machine.fail(failure, now)
             for envelope in self._batch:
-                if isinstance(envelope.message, Update) and envelope.message.reply:
-                    self._replies.setdefault(envelope.message.id, set()).add(envelope.message.reply)
-                if _is_late(machine, envelope.message):
-                    self._late.add(envelope)
-                machine.apply(envelope.message, now)
+                message = envelope.message
+                if isinstance(message, _OUTCOMES):
+                    step = machine.pending((message.address, message.ordinal))
+                    if step is None or step.serial != message.serial:
+                        self._late.add(envelope)
+                elif isinstance(message, Update) and message.reply:
+                    self._replies.setdefault(message.id, set()).add(message.reply)
+                machine.apply(message, now)
             machine.advance(now)
         finally:
             watchdog.leave()
 
-    async def _write_and_send(self, machine: RunMachine, now: float) -> None:
+    async def _write_and_send(self, machine: RunMachine, now: float) -> float | None:
+        """Answers the machine's deadline."""
         ready = machine.take_local()
         if self._host.always_replay:
             ready = [operation for operation in ready if not self._is_begun(operation.id)]
@@ -350,8 +365,15 @@ class Activation:
         if machine.rung and not near:
             machine.dirty = True  # its message is about to be settled
         if machine.dirty:
-            async with self._host.commits:
+            commits = self._host.commits
+            if commits.free:
+                commits.free -= 1
+            else:
+                await commits.wait()
+            try:
                 await self._commit(machine, now)
+            finally:
+                commits.leave()
             self._unproven = False
         elif self._stored.current:
             self._unproven = False
@@ -380,6 +402,7 @@ class Activation:
             self._answer(machine)
         if machine.state.begins_at is not None:
             await self._host.outbox.forget_start(self.run_id)
+        return due
 
     def _answer(self, machine: RunMachine) -> None:
         """Tell the senders of updates what these came to, now that it is committed."""
@@ -433,6 +456,8 @@ class Activation:
                 _log.warning("run %s does not exist (any more): its message is dropped", self.run_id)
                 return None
             state = new_run(start, self._host.now())
+            if start.fork is not None:
+                return await self._begin_fork(state, start.fork)
         elif start is not None and not self._serves(state := decode_state(stored.value)):
             _log.warning(
                 "run %s is one of version %r of its workflow: a start of version %r is dropped", self.run_id, state.version, start.version
@@ -463,17 +488,34 @@ class Activation:
         """A run that has ended, and perhaps is to go on."""
         state = decode_state(stored.value)
         self._stored.take(stored, state)
-        words = [envelope.message for envelope in self._batch if isinstance(envelope.message, Again)]
-        journal = await self._stored.journal(state) if words else []
-        for word in words:
-            if (whole := begun_again(state, journal, self._host.now(), word.id)) is not None:
-                await self._stored.keep_segments(state, None)
+        for word in [envelope.message for envelope in self._batch]:
+            if isinstance(word, Again | Reset) and (journal := await self._stored.taken_up(state, word, self._host.now())) is not None:
                 self._sent.clear()
-                machine = self._begin(state, whole)
+                machine = self._begin(state, journal)
                 machine.dirty = True
                 return machine
         await self._end_again(state)
         return None
+
+    async def _begin_fork(self, state: RunState, fork: Fork) -> RunMachine:
+        """A new run that begins with another one's journal."""
+        self._stored.take(None, state)
+        self._sent.clear()
+        try:
+            journal = await self._stored.forked(state, fork, self._host.now())
+        except AikiError as error:
+            self._machine = machine = machine_of(self.definition, state, [], self._host.environment)
+            machine.fail(error, self._host.now())
+            return machine
+        machine = self._begin(state, journal)
+        machine.dirty = True
+        return machine
+
+    async def _go_back(self, machine: RunMachine, word: Reset, now: float) -> None:
+        """A run that has not ended is taken back to a step."""
+        journal = await self._stored.journal(machine.state)
+        if (made := machine.go_back(word, journal, now)) is not None:
+            await self._stored.rewrite(machine.state, made)
 
     def _begin(self, state: RunState, journal: list[Entry]) -> RunMachine:
         machine = machine_of(self.definition, state, journal, self._host.environment)
@@ -530,8 +572,10 @@ class Activation:
         That one may be here more than once, redelivered or by way of the mailbox, and to settle any copy could take it away: all copies are
         kept.
         """
+        if len(self._held) < 2 or self._unproven:
+            return
         standing = next((envelope for envelope in self._held if envelope not in self._late), None)
-        if standing is None or len(self._held) < 2 or self._unproven:
+        if standing is None:
             return
         anchor = identity(standing.message)
         kept = []
@@ -602,6 +646,8 @@ class Activation:
             machine.evict()
 
     def _refuse_answers(self, state: RunState) -> None:
+        if not self._replies:
+            return
         error = ErrorInfo.of(RunEnded(f"run {self.run_id} has ended ({state.status}): it handles no updates any more"))
         for id, replies in self._replies.items():
             for reply in replies:
@@ -692,13 +738,6 @@ def _report(activation: "weakref.ref[Activation]", message: Mail) -> None:
     """A local step has come to something. While it runs, the host holds its activation: the reference is weak so that there is no cycle."""
     if (alive := activation()) is not None:
         alive.deliver(LocalEnvelope(message))
-
-
-def _is_late(machine: RunMachine, message: Mail) -> bool:
-    if not isinstance(message, StepResult | StepFailedOnce):
-        return False
-    step = machine.pending((message.address, message.ordinal))
-    return step is None or step.serial != message.serial
 
 
 def _says_otherwise(before: set[StepId], now: set[StepId]) -> NonDeterminismError:

@@ -15,7 +15,7 @@ from aiki.types.failure import ErrorInfo
 from aiki.types.messages import NOT_BEGUN, Attempt, kept_attempts
 from aiki.types.retry import Retry
 
-__all__ = ["LONGEST_WAIT", "AttemptLimits", "Ended", "lost", "run_attempts", "step_key"]
+__all__ = ["LONGEST_WAIT", "NO_LIMITS", "AttemptLimits", "Ended", "lost", "run_attempts", "step_key"]
 
 LONGEST_WAIT = 1.0
 """Seconds that whoever runs a body waits for its next attempt; longer delays are recorded and survive the process."""
@@ -31,7 +31,7 @@ class AttemptLimits(NamedTuple):
     deadline_at: float | None = None
 
 
-_NO_LIMITS = AttemptLimits()
+NO_LIMITS = AttemptLimits()
 
 
 class Ended(NamedTuple):
@@ -66,13 +66,14 @@ async def run_attempts(
     first: int = 1,
     first_began_at: float | None = None,
     retry: Retry | None = None,
-    limits: AttemptLimits = _NO_LIMITS,
+    limits: AttemptLimits = NO_LIMITS,
     pulse: BodyPulse | None = None,
     on_failure: Callable[[], None] | None = None,
 ) -> Ended:
     """Run `body(attempt)` until it succeeds, fails for good, or should be tried again only after `LONGEST_WAIT`.
 
-    `first_began_at`: when attempt 1 began, if that was not here. `pulse` hears the beats of the body, `on_failure` of each failed attempt.
+    `first_began_at`: when attempt 1 began, if that was not here. `pulse` hears the body's beats, until the caller ends it; `on_failure`
+    hears of each failed attempt.
     Cancelling the caller cancels the body and nothing is decided; whatever else the body raises (`SystemExit` too) is a failed attempt.
     """
     strategy = retry or _NEVER
@@ -91,10 +92,14 @@ async def run_attempts(
         if number > 1 and strategy.is_over(started - began):
             return _over("its retry strategy allows no attempt so late", "max_elapsed", info, failed)
         try:
+            if limits == NO_LIMITS:
+                pulse.begin(number, None)
+                return Ended(await body(number), None, started, failed)
             return Ended(await _limited(limits, pulse, clock, body, number), None, started, failed)
         except (KeyboardInterrupt, GeneratorExit):
             raise
         except BaseException as error:
+            pulse.end()
             current = asyncio.current_task()
             if isinstance(error, asyncio.CancelledError) and current is not None and current.cancelling():
                 raise
@@ -124,12 +129,6 @@ def _over(text: str, limit: str, cause: ErrorInfo | None, failed: tuple[Attempt,
 
 async def _limited(limits: AttemptLimits, pulse: BodyPulse, clock: Clock, body: Callable[[int], Awaitable[bytes]], number: int) -> bytes:
     """One attempt. Its time is over at whichever limit comes first."""
-    if limits == _NO_LIMITS:
-        pulse.begin(number, None)
-        try:
-            return await body(number)
-        finally:
-            pulse.end()
     loop = asyncio.get_running_loop()
     left = None if limits.deadline_at is None else limits.deadline_at - clock.now()
     until_deadline = left is not None and (limits.timeout is None or left < limits.timeout)
@@ -155,5 +154,3 @@ async def _limited(limits: AttemptLimits, pulse: BodyPulse, clock: Clock, body: 
             heartbeat = limits.heartbeat
             raise TaskTimedOut(f"the attempt gave no heartbeat for {heartbeat:g} s", limit="heartbeat", heartbeat=heartbeat) from error
         raise
-    finally:
-        pulse.end()

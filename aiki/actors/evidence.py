@@ -114,7 +114,7 @@ class Evidence:
                 takings = _decode(stored.data) if stored is not None and stored.data else []
                 others = await asyncio.gather(*(self._judged(each) for each in takings if each.host != self._host))
                 dead = [each for each in others if each.dead]
-                here = [each for each in dead if each.progress >= progress]
+                here = [each for each in dead if each.progress == progress]
                 if len(here) >= most or len(dead) >= max(most, MOST_IN_ALL):
                     raise Poisoned(dead)
                 if len(dead) >= ALONE_AFTER:

@@ -22,6 +22,7 @@ from aiki.actors.held import bury_unreadable
 from aiki.actors.outbox import Outbox
 from aiki.actors.queries import ask_stored
 from aiki.actors.server_clock import ServerClock
+from aiki.actors.turnstile import Turnstile
 from aiki.actors.watchdog import Watchdog
 from aiki.actors.window import Window
 from aiki.clock import Clock, SystemClock
@@ -80,7 +81,8 @@ class Host:
         self.evidence = Evidence(transport, subjects, self.subject, worker_id, self.clock)
         self.outbox = Outbox(transport, subjects, self.subject)
         self.watchdog = Watchdog()
-        self.commits = asyncio.Semaphore(COMMITS)
+        self.commits = Turnstile(COMMITS)
+        self.now = self.clock.now
         self.doubt_before = 0.0
         """What was stored before this instant may have been acknowledged already, to a server that died."""
         self.keepers: list[Callable[[], bool]] = []
@@ -101,9 +103,6 @@ class Host:
         self._works: set[asyncio.Task[None]] = set()
 
     # -- what activations need
-
-    def now(self) -> float:
-        return self.clock.now()
 
     def next_operation(self) -> str:
         self._operations += 1

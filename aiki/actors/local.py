@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from aiki import telemetry
-from aiki.actors.attempts import AttemptLimits, lost, run_attempts, step_key
+from aiki.actors.attempts import NO_LIMITS, AttemptLimits, lost, run_attempts, step_key
 from aiki.actors.pulse import BodyPulse
 from aiki.clock import Clock
 from aiki.journal import Operation, PendingStep, StepId
@@ -68,9 +68,11 @@ class LocalSteps:
         options = operation.options
         address, ordinal = operation.id
         key = step_key(self._run_id, address, ordinal, options.key)
-        first = attempts_made(step.failed) + 1
+        first = attempts_made(step.failed) + 1 if step.failed else 1
         pulse = BodyPulse(step.details)
-        limits = AttemptLimits(options.timeout, options.limits.heartbeat, step.deadline_at)
+        limits = NO_LIMITS
+        if options.timeout is not None or options.limits.heartbeat is not None or step.deadline_at is not None:
+            limits = AttemptLimits(options.timeout, options.limits.heartbeat, step.deadline_at)
 
         def attempt(number: int) -> Awaitable[bytes]:
             return body(key, number, pulse)

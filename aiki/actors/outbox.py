@@ -15,6 +15,7 @@ from aiki.journal import (
     OutAlarm,
     OutChild,
     OutClose,
+    OutDiscard,
     OutDispatch,
     Outgoing,
     OutMail,
@@ -123,6 +124,9 @@ class Outbox:
                 )
                 mailbox = self._of(child).run_words(child.workflow, child.version, child.run_id)
                 return self._transport.publish(mailbox, encode(word), message_id=message_id)
+            case OutDiscard():
+                segment = f"{self._subjects.runs_prefix}{state.run_id}.s{entry.begin}-{entry.end}"
+                return asyncio.ensure_future(self._purge(self._subjects.runs_stream, segment))
             case OutMail():
                 return self._transport.publish(entry.mailbox, entry.data, message_id=message_id)
 
@@ -181,7 +185,7 @@ class Outbox:
         try:
             await self._transport.purge(stream, subject)
         except RequestTimeout as error:
-            raise OutcomeUnknown(f"no answer came to the withdrawal of {subject}", subject=subject) from error
+            raise OutcomeUnknown(f"no answer came to the deletion of {subject}", subject=subject) from error
 
     def _start_child(self, step: PendingStep, child: ChildRun, state: RunState, message_id: str) -> "asyncio.Future[Ack]":
         start = Start(

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import threading
 from collections.abc import Callable
 
 __all__ = ["BodyPulse"]
@@ -18,7 +17,6 @@ class BodyPulse:
         self._attempt: int | None = None
         self._cancelled = False
         self._loop = asyncio.get_running_loop()
-        self._thread = threading.get_ident()
 
     @property
     def details(self) -> bytes | None:
@@ -30,7 +28,7 @@ class BodyPulse:
         return self._cancelled
 
     def beat(self, attempt: int, details: bytes | None) -> None:
-        if threading.get_ident() == self._thread:
+        if asyncio._get_running_loop() is self._loop:
             self._take(attempt, details)
         else:
             # A thread that outlives its loop beats for nobody.

@@ -32,6 +32,7 @@ class ServerClock:
         self._transport = transport
         self._stream = stream
         self._clock = clock
+        self._read = clock.now
         self._fresh_until = float("-inf")
         self._measuring: asyncio.Task[None] | None = None
         self._stale = asyncio.Event()
@@ -39,7 +40,7 @@ class ServerClock:
 
     def now(self) -> float:
         """Seconds since the epoch, by the server's clock."""
-        return self._clock.now() + self.offset
+        return self._read() + self.offset
 
     def at_least(self, instant: float) -> None:
         """The server's clock has shown this already."""

@@ -5,10 +5,11 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from aiki.actors import history
-from aiki.journal import Entry, RunState, decode_state, encode_state
+from aiki.journal import Entry, NewJournal, RunState, decode_state, encode_state, forked, place_of
 from aiki.kv import RunStore, StoredState
-from aiki.types.errors import Conflict
+from aiki.types.errors import Conflict, RunNotFound, StepNotFound
 from aiki.types.failure import ErrorInfo
+from aiki.types.messages import Again, Fork, Reset
 from aiki.types.states import is_final
 
 __all__ = ["StoredRun"]
@@ -38,6 +39,7 @@ class StoredRun:
         self._retention = retention
         self._next_operation = next_operation
         self._committed = 0
+        self._base = 0
 
     async def read(self) -> StoredState | None:
         """The newest state; None when there is none (any more)."""
@@ -48,11 +50,33 @@ class StoredRun:
     def take(self, stored: StoredState | None, state: RunState) -> None:
         """Go on from this state: the stored one, or a new one when there is none."""
         self.revision = 0 if stored is None else stored.revision
-        self._committed = len(state.entries)
+        self._committed, self._base = len(state.entries), state.base
 
     async def journal(self, state: RunState) -> list[Entry]:
         """The whole journal of a state."""
         return await history.load(self._store, state)
+
+    async def rewrite(self, state: RunState, journal: NewJournal) -> None:
+        """Give the state another journal."""
+        await history.write(self._store, state, journal)
+
+    async def taken_up(self, state: RunState, word: Again | Reset, now: float) -> list[Entry] | None:
+        """The whole journal of a run that has ended and goes on by this request; None when it is not to."""
+        return await history.take_up(self._store, state, word, now)
+
+    async def forked(self, state: RunState, fork: Fork, now: float) -> list[Entry]:
+        """The whole journal of a new run that begins with another one's. `RunNotFound`, `StepNotFound`."""
+        stored = await self._store.read(fork.run_id)
+        if stored is None:
+            raise RunNotFound(f"run {fork.run_id}, from which this one was forked, is gone", run_id=fork.run_id)
+        source = decode_state(stored.value)
+        journal = await history.load(self._store, source)
+        place = place_of(journal, fork.address, fork.ordinal) if fork.address else None
+        if fork.address and place is None:
+            raise StepNotFound(f"run {fork.run_id} has no step {fork.address!r} (any more)", run_id=fork.run_id, step=fork.address)
+        made = forked(state, source, journal, place, now)
+        await history.write(self._store, state, made)
+        return [*made.before, *made.after]
 
     async def verify(self) -> None:
         """`Conflict` unless the state that we hold is the newest.
@@ -71,6 +95,8 @@ class StoredRun:
         state.worker = self._worker
         state.held = None
         state.operation = operation = self._next_operation()
+        if state.base != self._base:  # another journal: nothing of it is committed
+            self._committed, self._base = 0, state.base
         value = encode_state(state)
         if len(value) > SEAL_ABOVE and self._committed and _size(state.entries[: self._committed]) > SEAL_ABOVE // 2:
             await self._seal(state)
@@ -102,7 +128,7 @@ class StoredRun:
 
     async def _seal(self, state: RunState) -> None:
         """Move the entries that are committed already into a segment. If we die before the next commit, nobody refers to it."""
-        begin = state.sealed[-1] if state.sealed else 0
+        begin = state.sealed[-1] if state.sealed else state.base
         end = begin + self._committed
         await self._store.seal(self.run_id, begin, end, history.encode_segment(state.entries[: self._committed]))
         state.entries = state.entries[self._committed :]
@@ -111,11 +137,7 @@ class StoredRun:
 
     async def keep_segments(self, state: RunState, ttl: float | None) -> None:
         """The run has ended, and its segments expire with it; or it goes on after all, and they do not (None)."""
-        begin = 0
-        for end in state.sealed:
-            segment = await self._store.segment(self.run_id, begin, end)
-            await self._store.seal(self.run_id, begin, end, segment, ttl=ttl)
-            begin = end
+        await history.keep_segments(self._store, state, ttl)
 
 
 def _size(entries: Sequence[msgspec.Raw]) -> int:

@@ -169,6 +169,7 @@ class Work:
                     return None
                 raise
             finally:
+                pulse.end()
                 self._pulse = None
             if ended.error is not None:
                 telemetry.fail(span, ended.error)

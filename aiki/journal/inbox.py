@@ -54,6 +54,11 @@ class Inbox:
         self._untaken.insert(0, event)
 
     @property
+    def untaken(self) -> Sequence[Received]:
+        """What has come and nobody has taken, in the order in which it came."""
+        return self._untaken
+
+    @property
     def waits(self) -> list[Wait]:
         """What is waited for."""
         return [wait for wait, future in self._waiting if not future.done()]

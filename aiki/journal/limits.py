@@ -16,10 +16,17 @@ class RunLimits:
         self.began = state.started_at
         self._state = state
         self._timeout = timeout
+        self._deadline = deadline
         self._last = None if deadline is None or state.begins_at is not None else state.started_at + deadline
         self._cleanup = cleanup
         self.bounded = timeout is not None or self._last is not None
         """Whether anything can be over, but for a clean-up."""
+
+    def begin_anew(self, at: float) -> None:
+        """The run was taken back: all limits count from now."""
+        self.began = at
+        if self._deadline is not None:
+            self._last = at + self._deadline
 
     def next(self) -> float | None:
         """The instant at which the earliest of them is over."""
@@ -40,7 +47,7 @@ class RunLimits:
         """What ends the run."""
         if self._last is None or now < self._last:
             return None
-        return WorkflowTimedOut(f"the run took longer than {self._last - self._state.started_at:g} s")
+        return WorkflowTimedOut(f"the run took longer than {self._deadline:g} s")
 
     def attempt_over(self, now: float) -> WorkflowTimedOut | None:
         """What ends the present attempt."""

@@ -6,7 +6,6 @@ it as they are; whatever needs the outside world (sockets, threads, subprocesses
 """
 
 import asyncio
-import contextlib
 import contextvars
 import ctypes
 import heapq
@@ -98,7 +97,8 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
         self._order = 0
         self._cancelled = 0
         self._seed = self._numbers = seed
-        self._now = 0.0
+        self.now = 0.0
+        """The instant of the turn, in seconds since the epoch."""
         self._closed = False
         self._refusals = 0
         self._tasks: dict[int, _Task[Any]] = {}
@@ -128,8 +128,10 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
                 handle = ready.popleft()
                 if not handle._cancelled:
                     # `sys.exit()` in workflow code ends its task (which holds the exception), not the worker.
-                    with contextlib.suppress(SystemExit):
+                    try:  # noqa: SIM105 (three calls less, in each callback of each turn)
                         handle._run()
+                    except SystemExit:
+                        pass
                     left -= 1
                     if not left:
                         ready.clear()
@@ -152,11 +154,13 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
                     f"{MAX_CALLBACKS:,} timers of the code were due at once: it seems to sleep for no time, again and again"
                 )
             left -= 1
-            self._now = max(self._now, when)
+            if when > self.now:
+                self.now = when
             handle._scheduled = False  # type: ignore[attr-defined]
             self._ready.append(handle)
             self.drain()
-        self._now = max(self._now, now)
+        if now > self.now:
+            self.now = now
         return left < MAX_CALLBACKS
 
     @property
@@ -245,7 +249,7 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
     # -- asyncio's side
 
     def time(self) -> float:
-        return self._now
+        return self.now
 
     def call_soon(  # type: ignore[override]
         self, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
@@ -258,7 +262,7 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
     def call_later(  # type: ignore[override]
         self, delay: float, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
     ) -> asyncio.TimerHandle:
-        return self.call_at(self._now + delay, callback, *args, context=context)
+        return self.call_at(self.now + delay, callback, *args, context=context)
 
     def call_at(  # type: ignore[override]
         self, when: float, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
@@ -267,8 +271,8 @@ class DeterministicLoop(asyncio.AbstractEventLoop):
         handle = asyncio.TimerHandle(when, callback, args, self, context)
         if when == math.inf:
             return handle
-        if not when - self._now <= LONGEST:
-            raise DurableLoopError(f"a timer must be at most {LONGEST:g} seconds ahead, not {when - self._now:g}", call="call_at")
+        if not when - self.now <= LONGEST:
+            raise DurableLoopError(f"a timer must be at most {LONGEST:g} seconds ahead, not {when - self.now:g}", call="call_at")
         if not self._closed:
             self._order += 1
             heapq.heappush(self._timers, (when, self._order, handle))

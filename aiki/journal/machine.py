@@ -15,6 +15,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any
 
+from aiki.journal.generations import begin_generation, known_ids
 from aiki.journal.inbox import Inbox
 from aiki.journal.limits import CLEANUP, RunLimits
 from aiki.journal.loop import DeterministicLoop
@@ -22,11 +23,13 @@ from aiki.journal.marks import Marks
 from aiki.journal.operation import Body, Operation, Outcome, StepId, StepOptions
 from aiki.journal.publications import Publications
 from aiki.journal.record import Record
+from aiki.journal.reset import NewJournal, place_of, reset
 from aiki.journal.standing import standing
 from aiki.journal.state import (
     Alarm,
     CancelAsked,
     ChildRun,
+    Continued,
     Entry,
     Ignored,
     Marked,
@@ -44,6 +47,7 @@ from aiki.journal.state import (
     Tick,
     Unpaused,
     Updated,
+    WasReset,
     Woken,
 )
 from aiki.journal.steps import Steps
@@ -60,6 +64,7 @@ from aiki.types.messages import (
     Event,
     Mail,
     Pause,
+    Reset,
     Resume,
     Start,
     StepBegun,
@@ -72,7 +77,7 @@ from aiki.types.messages import (
     encode,
 )
 from aiki.types.retry import Retry
-from aiki.types.states import State, is_final
+from aiki.types.states import FINAL_STATES, State, is_final
 
 __all__ = ["Program", "QueryHandler", "RunMachine"]
 
@@ -117,7 +122,11 @@ class RunMachine:
         self._main: asyncio.Task[bytes] | None = None
         self._steps = Steps(self._record, self.loop)
         self.inbox = Inbox(self.loop)
-        self._applied = {entry.id for entry in history if isinstance(entry, Retried) or not isinstance(entry, _UNNAMED)}
+        self._applied = known_ids(history)
+        self.asked_back: list[Reset] = []
+        """Requests to go back to a step: the host sees to them, since they need the whole journal."""
+        self._next_input: bytes | None = None
+        """The code continues as new, with this."""
         self._deferred: list[tuple[int, Entry]] = []
         """Recorded during a pause, for the code to see afterwards."""
         self._earlier: list[RecordedStep] = []
@@ -174,8 +183,9 @@ class RunMachine:
         self._check_limits(now)
         if isinstance(message, StepBegun):
             self._steps.begun(message)  # what was begun in time counts, also when that is heard of late
-        self._expire(now)
-        if is_final(self.state.status):
+        if now >= self._steps.earliest:
+            self._expire(now)
+        if self.state.status in FINAL_STATES:
             return
         match message:
             case StepResult():
@@ -191,6 +201,9 @@ class RunMachine:
                 self._start_again(message)
             case Resume() | StepBegun():
                 pass
+            case Reset():
+                if message.id not in self._applied:
+                    self.asked_back.append(message)
             case _:
                 if message.id not in self._applied:
                     self._obey(message, now)
@@ -214,8 +227,8 @@ class RunMachine:
                 self._unpause(message, now)
             case EndSleep():
                 self._end_sleep(message, now)
-            case Again():
-                pass  # it goes on already
+            case Again() | Reset():
+                pass  # it goes on already, or is to go back first
 
     def advance(self, now: float) -> None:
         """Let time pass: steps whose time is over fail, timers of the code fire, and retries that are due begin."""
@@ -223,8 +236,9 @@ class RunMachine:
             return
         now = self._instant(now)
         self._check_limits(now)
-        self._expire(now)
-        if is_final(self.state.status):
+        if now >= self._steps.earliest:
+            self._expire(now)
+        if self.state.status in FINAL_STATES:
             return
         if self.state.begins_at is not None:
             if self.state.begins_at <= now:
@@ -234,7 +248,8 @@ class RunMachine:
             if self.state.retry_at <= now:
                 self._begin_again(now)
             return
-        self._steps.begin_due(now)
+        if self._steps.timed:
+            self._steps.begin_due(now)
         timer = self.loop.next_timer()
         if timer is not None and timer <= now:
             self._record.append(Tick(now))
@@ -251,13 +266,13 @@ class RunMachine:
         state = self.state
         if is_final(state.status) or self.restart or state.paused is not None:
             return None
-        limit = self._limits.next()
+        limit = self._limits.next() if self._limits.bounded or state.cancelled is not None else None
         if (begins := state.begins_at if state.begins_at is not None else state.retry_at) is not None:
             return begins if limit is None else min(limit, begins)
         timer = self.loop.next_timer()
         if limit is not None and (timer is None or limit < timer):
             timer = limit
-        due = self._steps.next_due()
+        due = self._steps.next_due() if self._steps.timed else None
         return due if timer is None or (due is not None and due < timer) else timer
 
     def armed(self, due: float | None) -> bool:
@@ -295,10 +310,11 @@ class RunMachine:
         """The state to commit."""
         state = self.state
         state.updated_at = self._instant(now)
-        state.pending = list(self._steps.outstanding)
-        if not is_final(state.status):
+        pending = list(self._steps.outstanding)
+        state.pending = [*pending, *self._steps.left]
+        if state.status not in FINAL_STATES:
             state.waits = self.inbox.waits
-            state.status = standing(state, self._steps.outstanding, sleeps=self.loop.next_timer() is not None)
+            state.status = standing(state, pending, sleeps=self.loop.next_timer() is not None)
         return state
 
     def evict(self) -> None:
@@ -326,6 +342,11 @@ class RunMachine:
         assert operation.options.child is not None
         return operation.options.child, future
 
+    def continue_as_new(self, input: bytes) -> None:
+        """The code is over, and begins again with this input and an empty journal when the turn has come to its end."""
+        if not self._evicted and self._next_input is None:
+            self._next_input = input
+
     def publish(self, data: bytes) -> None:
         """Tell whoever watches the run, with the next commit."""
         if not self._evicted:
@@ -343,9 +364,10 @@ class RunMachine:
         """The code comes by here."""
         if not self._evicted:
             self._marks.add(id, self.loop.time())
+            self._marks.lasting.add(id)
 
     def marked_before(self, id: str) -> bool:
-        """Whether an earlier attempt of the workflow came by there."""
+        """Whether an earlier attempt or generation of the workflow came by there."""
         return id in self._marks.before
 
     def patched(self, id: str) -> bool:
@@ -376,6 +398,14 @@ class RunMachine:
         for index, entry in enumerate(self._history):
             if isinstance(entry, Marked):
                 self._marks.here.add(entry.id)
+            elif isinstance(entry, Continued):
+                began = self._limits.began = entry.at
+                self._marks.before.update(entry.marks)
+                self._marks.lasting.update(entry.marks)
+            elif isinstance(entry, WasReset):
+                self._limits.begin_anew(entry.at)
+                optional_before = index
+                entries.append((index, entry))
             elif isinstance(entry, Retried):
                 self._marks.end_attempt()
                 began = self._limits.began = entry.at
@@ -394,13 +424,17 @@ class RunMachine:
     def _was_here(self) -> bool:
         """Whether the present attempt has been committed since it began, though nothing has been recorded in it."""
         state = self.state
-        return bool(state.operation) and (state.updated_at > self._limits.began or bool(state.pending or state.alarms))
+        return bool(state.operation) and (
+            state.updated_at > self._limits.began or bool(state.alarms or any(not step.left for step in state.pending))
+        )
 
     def _replay(self, index: int, entry: Entry) -> None:
+        steps = self._steps
         self.loop.advance(entry.at)
-        self._steps.resolve_late(index)
+        if steps.late:
+            steps.resolve_late(index)
         if isinstance(entry, RecordedStep):
-            self._steps.resolve((entry.address, entry.ordinal))
+            steps.resolve((entry.address, entry.ordinal))
         elif isinstance(entry, Received):
             self.inbox.deliver(entry)
         elif isinstance(entry, Updated):
@@ -408,10 +442,13 @@ class RunMachine:
                 self.updates.begin(entry)
         elif isinstance(entry, Woken):
             self.loop.end_sleep()
+        elif isinstance(entry, WasReset):
+            self._publications.skip_to(entry.told)
         elif isinstance(entry, CancelAsked):
             assert self._main is not None
             self.loop.interrupt(self._main)
-        self._steps.resolve_late(index)
+        if steps.late:
+            steps.resolve_late(index)
 
     # -- progress
 
@@ -423,7 +460,8 @@ class RunMachine:
             self._end_attempt(error, now)
 
     def _add(self, entry: Entry, now: float) -> None:
-        self._applied.add(entry.id) if not isinstance(entry, _UNNAMED) else None
+        if not isinstance(entry, _UNNAMED):
+            self._applied[entry.id] = None
         self._show([(self._record.append(entry), entry)], now)
 
     def _take(self, recorded: tuple[int, RecordedStep] | None, now: float) -> None:
@@ -433,11 +471,15 @@ class RunMachine:
             self._deferred.append(recorded)
         elif self._goes_on():
             self._steps.recorded(*recorded)
-            self._guarded(lambda: self._replay(*recorded), now)
+            try:
+                self._replay(*recorded)
+                self._settle(now)
+            except WorkflowStuck as error:
+                self._end_attempt(error, now)
 
     def _expire(self, now: float) -> None:
         """Steps whose time is over fail, each at its instant, however late that is noticed: timers that were due later fire later."""
-        if now < self._steps.earliest or self.state.paused is not None:
+        if self.state.paused is not None:
             return
         while not self.restart and (expired := self._steps.take_expired(now)) is not None:
             message, limit = expired
@@ -475,7 +517,7 @@ class RunMachine:
         deferred, self._deferred = self._deferred, []
         state.paused = None
         index = self._record.append(entry)
-        self._applied.add(message.id)
+        self._applied[message.id] = None
         if message.terminate or not self._goes_on():
             self._end_cancelled(now)
         else:
@@ -484,7 +526,7 @@ class RunMachine:
     def _cancel_steps(self, message: CancelStep, now: float) -> None:
         recorded: list[tuple[int, Entry]] = list(self._steps.cancel(message.name, message.reason, now))
         if recorded:
-            self._applied.add(message.id)
+            self._applied[message.id] = None
             self._record.append(StepsCancelled(now, message.id, message.name, message.reason))
             self._show(recorded, now)
 
@@ -498,7 +540,7 @@ class RunMachine:
     def _unpause(self, message: Unpause, now: float) -> None:
         if self.state.paused is None:
             return
-        self._applied.add(message.id)
+        self._applied[message.id] = None
         self._record.append(Unpaused(now, message.id))
         self.state.paused = None
         deferred, self._deferred = self._deferred, []
@@ -524,9 +566,13 @@ class RunMachine:
 
     def _settle(self, now: float) -> None:
         """The loop is drained: take up what the code has issued, and see whether it has ended."""
-        self._steps.resolve_late(float("inf"))
+        if self._steps.late:
+            self._steps.resolve_late(float("inf"))
         main = self._main
         assert main is not None
+        if self._next_input is not None and self.state.cancelled is None:
+            self._continue(self._next_input, now)
+            return
         if main.done():
             self._finish(main, now)
             return
@@ -559,10 +605,8 @@ class RunMachine:
     def _check_limits(self, now: float) -> None:
         """What takes too long ends, also when this is noticed late: whatever came in the meantime came too late."""
         state = self.state
-        if state.paused is not None:
-            return
         limits = self._limits
-        if state.cancelled is None and not limits.bounded:
+        if (state.cancelled is None and not limits.bounded) or state.paused is not None:
             return
         if state.cancelled is not None:
             if limits.cleanup_over(now):
@@ -604,6 +648,30 @@ class RunMachine:
         self.state.retry_at = None
         self.restart = True
 
+    def go_back(self, word: Reset, journal: Sequence[Entry], now: float) -> NewJournal | None:
+        """Take the run back to a step, as far as the state goes; the new journal is the host's to write, and the code begins anew then."""
+        now = self._instant(now)
+        if place_of(journal, word.address, word.ordinal) is None:
+            self._add(Ignored(now, word.id, "Reset"), now)
+            return None
+        self._steps.end(withdraw=True)
+        self.state.pending = list(self._steps.left)
+        made = reset(self.state, journal, word, now)
+        assert made is not None
+        self._applied[word.id] = None
+        self.restart = self.dirty = True
+        return made
+
+    def _continue(self, input: bytes, now: float) -> None:
+        carried: list[Received | Updated] = [*self.updates.unanswered, *self.inbox.untaken]
+        known = [id for id in self._applied if all(id != entry.id for entry in carried)] if carried else self._applied
+        self._steps.end(withdraw=True)
+        self._publications.end_attempt()
+        begin_generation(
+            self._record, input, carried=sorted(carried, key=lambda entry: entry.at), known=known, marks=self._marks.lasting, now=now
+        )
+        self.restart = True
+
     def _begin_late(self, now: float) -> None:
         self.state.begins_at = None
         self.state.started_at = now
@@ -632,10 +700,10 @@ class RunMachine:
 
     def _instant(self, now: float) -> float:
         """Time as the run sees it: hosts' clocks differ, but its journal never goes back."""
-        return max(now, self.state.updated_at, self.loop.time())
+        return max(now, self.state.updated_at, self.loop.now)
 
 
-_UNNAMED = RecordedStep | Tick | Retried | Marked
+_UNNAMED = RecordedStep | Tick | Retried | Marked | Continued
 
 
 def _outlives_attempt(entry: Entry) -> bool:

@@ -14,6 +14,8 @@ class Marks:
         self._denied: set[str] = set()
         self.here: set[str] = set()
         self.before: set[str] = set()
+        self.lasting: set[str] = set()
+        """Those that hold for the whole run, also where it continues as new."""
 
     def end_attempt(self) -> None:
         """Those that follow belong to another attempt of the workflow."""

@@ -27,6 +27,10 @@ class Publications:
         state.published = [*kept, Published(self._count, now, data)]
         self._fresh = self._record.dirty = True
 
+    def skip_to(self, number: int) -> None:
+        """What the code publishes from here on comes after that many."""
+        self._count = max(self._count, number)
+
     def committed(self) -> None:
         """What comes now belongs to another commit."""
         self._fresh = False

@@ -15,11 +15,11 @@ class Record:
         self.dirty = False
 
     def append(self, entry: Entry) -> int:
-        """Record, and answer the entry's place in the whole journal."""
+        """Record, and answer the entry's place in the journal, from 0 on."""
         state = self.state
         state.entries.append(encode_entry(entry))
         self.dirty = True
-        return len(state.entries) - 1 + (state.sealed[-1] if state.sealed else 0)
+        return len(state.entries) - 1 + (state.sealed[-1] - state.base if state.sealed else 0)
 
     def owe(self, outgoing: Outgoing) -> None:
         """Something to send after the commit."""

@@ -17,12 +17,14 @@ __all__ = [
     "Alarm",
     "CancelAsked",
     "ChildRun",
+    "Continued",
     "Entry",
     "Ignored",
     "Marked",
     "OutAlarm",
     "OutChild",
     "OutClose",
+    "OutDiscard",
     "OutDispatch",
     "OutMail",
     "OutWithdrawal",
@@ -41,6 +43,7 @@ __all__ = [
     "Unpaused",
     "Updated",
     "Wait",
+    "WasReset",
     "Woken",
     "begun_again",
     "decode_entries",
@@ -164,7 +167,48 @@ class Marked(msgspec.Struct, frozen=True, array_like=True, tag="mark"):
     id: str
 
 
-Entry = Marked | Ignored | RecordedStep | Tick | Retried | Woken | Received | Updated | CancelAsked | StepsCancelled | Paused | Unpaused
+class Continued(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, tag="continued"):
+    """The run continued as new: its journal begins here.
+
+    `known`: the ids of messages applied before, which may come once more; `marks`: those that hold for the whole run.
+    """
+
+    at: float
+    known: tuple[str, ...] = ()
+    marks: tuple[str, ...] = ()
+
+
+class WasReset(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, tag="reset"):
+    """The run was taken back, by request `id`, to before that step ended: what the code calls anew is found before here, or is run.
+
+    `known`: the ids of messages applied since, which may come once more; `told`: how much the code had published.
+    """
+
+    at: float
+    id: str
+    address: str = ""
+    ordinal: int = 0
+    reason: str = ""
+    known: tuple[str, ...] = ()
+    told: int = 0
+
+
+Entry = (
+    WasReset
+    | Continued
+    | Marked
+    | Ignored
+    | RecordedStep
+    | Tick
+    | Retried
+    | Woken
+    | Received
+    | Updated
+    | CancelAsked
+    | StepsCancelled
+    | Paused
+    | Unpaused
+)
 
 
 class Wait(msgspec.Struct, frozen=True, array_like=True):
@@ -225,6 +269,8 @@ class PendingStep(msgspec.Struct, array_like=True, omit_defaults=True):
     heartbeat: float | None = None
     details: bytes | None = None
     child: ChildRun | None = None
+    left: bool = False
+    """The code that called it is gone: it is known of until its end has been heard, and means nothing."""
 
     @property
     def first_began_at(self) -> float | None:
@@ -282,7 +328,15 @@ class OutMail(msgspec.Struct, frozen=True, array_like=True, tag="mail"):
     data: bytes
 
 
-Outgoing = OutDispatch | OutAlarm | OutWithdrawal | OutChild | OutClose | OutMail
+class OutDiscard(msgspec.Struct, frozen=True, array_like=True, tag="discard"):
+    """Owed: the deletion of a sealed segment that the journal has no more."""
+
+    serial: int
+    begin: int
+    end: int
+
+
+Outgoing = OutDiscard | OutDispatch | OutAlarm | OutWithdrawal | OutChild | OutClose | OutMail
 
 
 class Alarm(msgspec.Struct, frozen=True, array_like=True):
@@ -295,8 +349,8 @@ class Alarm(msgspec.Struct, frozen=True, array_like=True):
 class RunState(msgspec.Struct, array_like=True, kw_only=True, omit_defaults=True):
     """One run. `operation` names the commit that wrote it, so that a write with an unknown outcome can be recognised.
 
-    `sealed` lists where sealed segments of the journal end: segment k holds the entries from `sealed[k-1]` to `sealed[k]`; `entries` holds
-    the rest, encoded.
+    `sealed` lists where sealed segments of the journal end: segment k holds the entries from `sealed[k-1]` (of the first: `base`) to
+    `sealed[k]`; `entries` holds the rest, encoded.
     """
 
     format: int = FORMAT
@@ -346,6 +400,14 @@ class RunState(msgspec.Struct, array_like=True, kw_only=True, omit_defaults=True
     """Mailboxes, besides `notify`, that must be told of its end."""
     worker: str = ""
     """The worker that wrote it last."""
+    base: int = 0
+    """Where the journal begins: how many entries there were that it has no more."""
+    generation: int = 0
+    """How often the code has continued as new."""
+    resets: int = 0
+    """How often it was taken back to a step."""
+    origin: str = ""
+    """The run with whose journal this one began: chance goes by its id."""
 
 
 _encoder = msgspec.msgpack.Encoder()

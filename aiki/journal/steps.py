@@ -54,24 +54,31 @@ class Steps:
         self._loop = loop
         self._ordinals: dict[str, int] = {}
         self._operations: dict[StepId, Operation] = {}
-        self._pending: dict[StepId, PendingStep] = {(step.address, step.ordinal): step for step in record.state.pending}
+        self._pending: dict[StepId, PendingStep] = {}
+        self._left: dict[StepId, PendingStep] = {}
+        """Those of code that is gone: sub-workflows that have not ended."""
         self._unconsumed: dict[StepId, tuple[int, RecordedStep, bool]] = {}
         """With their places in the journal, and whether they are optional."""
         self._optional = 0
         """How many of the unconsumed belong to earlier attempts of the workflow, which later code need not take up."""
         self._optional_before = 0
         self._began = 0.0
-        self._late: list[tuple[int, StepId]] = []
+        self.late: list[tuple[int, StepId]] = []
+        """Issued after their place in the journal had passed: `resolve_late` has something to do."""
         self._new: list[Operation] = []
         self._local: list[Operation] = []
         self.ended = False
         """Some were withdrawn, or their time was over: their bodies are to be stopped."""
         self.earliest = math.inf
         """No step's time is over before this instant: most turns need not look at every step."""
-        self._timed = False
-        """Whether any step has ever waited for an instant."""
-        for step in self._pending.values():
+        self.timed = False
+        """Whether any step has ever waited for an instant: else nothing is due, now or later."""
+        for step in record.state.pending:
+            (self._left if step.left else self._pending)[step.address, step.ordinal] = step
             self._bound(step)
+        generation = record.state.generation
+        self._generation = f"{generation}." if generation else ""
+        """Tells the steps of a generation from the same ones of those before: their idempotency keys and children are others."""
 
     # -- called by workflow code
 
@@ -80,11 +87,11 @@ class Steps:
     ) -> "tuple[Operation, asyncio.Future[Outcome]]":
         """The future has the step's outcome once that is recorded. `content` is the hash of the canonical input."""
         if options.key is None:
-            address = f"{name}:{content}"
+            address = f"{name}:{self._generation}{content}"
             ordinal = self._ordinals.get(address, 0)
             self._ordinals[address] = ordinal + 1
         else:
-            address, ordinal = keyed_address(name, options.key), 0
+            address, ordinal = keyed_address(name, self._generation + options.key), 0
         future: asyncio.Future[Outcome] = self._loop.create_future()
         id = (address, ordinal)
         operation = self._operations.get(id)
@@ -102,7 +109,7 @@ class Steps:
         self._operations[id] = operation
         if (recorded := self._unconsumed.get(id)) is not None:
             self._check_same(recorded[1].input, input, name, options.key)
-            heapq.heappush(self._late, (recorded[0], id))
+            heapq.heappush(self.late, (recorded[0], id))
         elif id not in self._pending:
             self._new.append(operation)
         else:
@@ -120,7 +127,8 @@ class Steps:
             return msgspec.structs.replace(child, run_id=recorded[1].child)
         state = self._record.state
         parent = state.run_id
-        run_id = child_run_id(parent, *id, state.attempt) if child.key is None else keyed_run_id(child.workflow, child.key)
+        number = f"{state.resets}/{id[1]}" if state.resets else id[1]
+        run_id = child_run_id(parent, id[0], number, state.attempt) if child.key is None else keyed_run_id(child.workflow, child.key)
         if run_id == parent:
             raise DefinitionError(f"run {parent} cannot be its own child: the idempotency key {child.key!r} is its own", where="child")
         return msgspec.structs.replace(child, run_id=run_id)
@@ -157,13 +165,21 @@ class Steps:
         return self._pending.values()
 
     @property
+    def left(self) -> Iterable[PendingStep]:
+        """Those of code that is gone."""
+        return self._left.values()
+
+    @property
     def awaited(self) -> bool:
         """Whether an outcome can still come that the code waits for."""
-        return any(step.kind != "local" or id in self._operations for id, step in self._pending.items())
+        for id, step in self._pending.items():  # noqa: SIM110 (a generator costs three calls more, at each turn)
+            if step.kind != "local" or id in self._operations:
+                return True
+        return False
 
     def pending(self, id: StepId) -> PendingStep | None:
         """A step that has no outcome yet."""
-        return self._pending.get(id)
+        return self._pending.get(id) or self._left.get(id)
 
     def take_local(self) -> list[Operation]:
         """The local steps that are to begin now; each is handed out once, unless its outcome has come meanwhile."""
@@ -185,7 +201,7 @@ class Steps:
                 self._unconsumed[entry.address, entry.ordinal] = (index, entry, optional)
                 self._optional += optional
         # Steps are resolved at their place in the journal, not when they are issued, unless that place has passed.
-        self._late.clear()
+        self.late.clear()
 
     def _is_optional(self, index: int, entry: RecordedStep) -> bool:
         """An earlier attempt of the workflow has issued it."""
@@ -206,8 +222,8 @@ class Steps:
 
     def resolve_late(self, before: float) -> None:
         """Resolve outcomes whose place in the journal has passed when their step was issued, earliest first."""
-        while self._late and self._late[0][0] < before:
-            _, id = heapq.heappop(self._late)
+        while self.late and self.late[0][0] < before:
+            _, id = heapq.heappop(self.late)
             if id in self._unconsumed:
                 self._consume(id)
 
@@ -267,6 +283,11 @@ class Steps:
             if pending.child is not None and pending.child.run_id == message.run_id:
                 error = None if message.status == "completed" else _child_error(pending.child, message)
                 return self._end_step(pending, now, message.result or b"null", error)
+        for id, left in self._left.items():
+            if left.child is not None and left.child.run_id == message.run_id:
+                del self._left[id]
+                self._record.dirty = True
+                break
         return None
 
     def cancel(self, name: str, reason: str, now: float) -> list[tuple[int, RecordedStep]]:
@@ -310,7 +331,7 @@ class Steps:
         pending.failed = kept_attempts(pending.failed + message.failed)
         pending.details = message.details if message.details is not None else pending.details
         pending.due = now + message.delay
-        self._timed = self._record.dirty = True
+        self.timed = self._record.dirty = True
         if pending.deadline_at is not None and pending.due >= pending.deadline_at:
             pending.deadline_at = now
             self._bound(pending)
@@ -327,8 +348,6 @@ class Steps:
 
     def next_due(self) -> float | None:
         """The instant of the next attempt of a local step, or at which a step's time is over."""
-        if not self._timed:
-            return None
         return min((instant for step in self._pending.values() if (instant := next_instant(step)) is not None), default=None)
 
     # -- limits
@@ -360,7 +379,7 @@ class Steps:
 
     def _bound(self, step: PendingStep) -> None:
         limit = limit_of(step)
-        self._timed |= limit is not None or step.due is not None
+        self.timed |= limit is not None or step.due is not None
         if limit is not None and limit < self.earliest:
             self.earliest = limit
 
@@ -400,7 +419,10 @@ class Steps:
             self._close(pending)
             if withdraw:
                 self._take_back(pending)
-        self._pending = {id: step for id, step in self._pending.items() if step.kind == "child"}
+            if pending.kind == "child":
+                pending.left = True
+                self._left[pending.address, pending.ordinal] = pending
+        self._pending.clear()
 
     def forget(self) -> None:
         """The code is abandoned."""

@@ -21,12 +21,19 @@ class Updates:
         self._loop = loop
         self.handlers: Mapping[str, UpdateHandler] = {}
         self.answers: dict[str, Answer] = {}
+        self._begun: list[Updated] = []
 
     def begin(self, entry: Updated) -> None:
         """The journal has come to this update."""
+        self._begun.append(entry)
         task = self._loop.create_task(self._answer(entry), name=f"update {entry.name}")
         task.add_done_callback(_forget_outcome)
         self._loop.drain()
+
+    @property
+    def unanswered(self) -> list[Updated]:
+        """Those whose handlers are at work."""
+        return [entry for entry in self._begun if entry.id not in self.answers]
 
     async def _answer(self, entry: Updated) -> None:
         try:

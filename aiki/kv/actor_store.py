@@ -7,12 +7,13 @@ A write whose answer was lost is repeated: it carries the name of its operation,
 that is seen.
 """
 
+import asyncio
 from collections.abc import Awaitable
 from typing import NamedTuple
 
 from aiki.transport.port import Ack, Transport
-from aiki.transport.surely import surely
-from aiki.types.errors import Conflict
+from aiki.transport.surely import PAUSE_FIRST, surely
+from aiki.types.errors import Conflict, OutcomeUnknown, RequestTimeout
 
 __all__ = ["OPERATION_HEADER", "STATE_HEADER", "ActorStore", "StoredState"]
 
@@ -52,17 +53,19 @@ class ActorStore:
         """
         subject = self._prefix + key
         headers = {STATE_HEADER: state, OPERATION_HEADER: operation}
-        calls = 0
 
         def write() -> Awaitable[Ack]:
-            nonlocal calls
-            calls += 1
             return self._transport.publish(subject, value, headers=headers, expect=revision, ttl=ttl)
 
         try:
+            return (await write()).sequence
+        except (OutcomeUnknown, RequestTimeout):
+            pass
+        await asyncio.sleep(PAUSE_FIRST)
+        try:
             return (await surely(write)).answer.sequence
         except Conflict:
-            if calls > 1 and (own := await self._own(subject, operation)):
+            if own := await self._own(subject, operation):
                 return own
             raise
 

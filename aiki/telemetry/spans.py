@@ -6,6 +6,7 @@ conventions for messaging where these have a word for the thing. Without tracing
 
 import contextlib
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from aiki.telemetry.propagation import enabled, restore
@@ -18,13 +19,16 @@ __all__ = ["client_span", "fail", "run_span", "task_span", "turn_span"]
 
 _NAME = "aiki"
 
+_NOTHING: AbstractContextManager[None] = contextlib.nullcontext()
+
+
+def client_span(operation: str, workflow: str, run_id: str) -> AbstractContextManager["Span | None"]:
+    """A call of a client, for example "enqueue"."""
+    return _client_span(operation, workflow, run_id) if enabled() else _NOTHING
+
 
 @contextlib.contextmanager
-def client_span(operation: str, workflow: str, run_id: str) -> Iterator["Span | None"]:
-    """A call of a client, for example "enqueue"."""
-    if not enabled():
-        yield None
-        return
+def _client_span(operation: str, workflow: str, run_id: str) -> Iterator["Span"]:
     from opentelemetry import trace
 
     attributes = {
@@ -39,12 +43,13 @@ def client_span(operation: str, workflow: str, run_id: str) -> Iterator["Span | 
         yield span
 
 
-@contextlib.contextmanager
-def task_span(task: str, run_id: str, attempt: int, headers: Mapping[str, str] | None) -> Iterator["Span | None"]:
+def task_span(task: str, run_id: str, attempt: int, headers: Mapping[str, str] | None) -> AbstractContextManager["Span | None"]:
     """The execution of a task: a delivered one, whose message carries `headers`, or (None) a local step of the present context."""
-    if not enabled():
-        yield None
-        return
+    return _task_span(task, run_id, attempt, headers) if enabled() else _NOTHING
+
+
+@contextlib.contextmanager
+def _task_span(task: str, run_id: str, attempt: int, headers: Mapping[str, str] | None) -> Iterator["Span"]:
     from opentelemetry import trace
 
     local = headers is None
@@ -57,12 +62,13 @@ def task_span(task: str, run_id: str, attempt: int, headers: Mapping[str, str] |
         yield span
 
 
-@contextlib.contextmanager
-def turn_span(workflow: str, run_id: str, messages: int, stored: Mapping[str, str]) -> Iterator["Span | None"]:
+def turn_span(workflow: str, run_id: str, messages: int, stored: Mapping[str, str]) -> AbstractContextManager["Span | None"]:
     """The part of a turn that commits and sends."""
-    if not enabled():
-        yield None
-        return
+    return _turn_span(workflow, run_id, messages, stored) if enabled() else _NOTHING
+
+
+@contextlib.contextmanager
+def _turn_span(workflow: str, run_id: str, messages: int, stored: Mapping[str, str]) -> Iterator["Span"]:
     from opentelemetry import trace
 
     with trace.get_tracer(_NAME).start_as_current_span(

@@ -7,7 +7,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 from aiki.types.errors import OutcomeUnknown, RequestTimeout
 
-__all__ = ["Sure", "surely"]
+__all__ = ["PAUSE_FIRST", "Sure", "surely"]
 
 Answer = TypeVar("Answer")
 

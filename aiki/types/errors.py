@@ -14,6 +14,7 @@
     ├── RunNotFound                there is no run with that id
     ├── RunEnded                   the run has ended: it takes no messages any more
     ├── NotRetryable               the run has not ended, or has a result: it cannot be retried
+    ├── StepNotFound               the run has no such step with an outcome: it cannot go back there
     ├── UnknownEvent               the workflow waits for no event of that name
     ├── QueryFailed                a query could not be answered
     ├── UpdateFailed               the workflow's handler of an update raised, or there is none
@@ -109,6 +110,7 @@ __all__ = [
     "ScheduleConflict",
     "ScheduleNotFound",
     "ServerTooOld",
+    "StepNotFound",
     "StreamMissing",
     "TaskCancelled",
     "TaskFailed",
@@ -231,6 +233,12 @@ class NotRetryable(AikiError):
     """Only a run that has ended without a result can be retried. Fields: `run_id`, `state`."""
 
     code = "not_retryable"
+
+
+class StepNotFound(AikiError):
+    """The run has no such step with an outcome, so it cannot go back there. Fields: `run_id`, `step`, `known`."""
+
+    code = "step_not_found"
 
 
 class UnknownEvent(AikiError):

@@ -47,7 +47,7 @@ def scheduled_run_id(schedule: str, born: str, kind: str, planned: float) -> Run
     return RunId("s" + _base32(int.from_bytes(digest[:16], "big"), 25))
 
 
-def child_run_id(parent: str, address: str, ordinal: int, attempt: int) -> RunId:
+def child_run_id(parent: str, address: str, ordinal: int | str, attempt: int) -> RunId:
     """The id of the run that a step of `parent` starts as a child: the same at each replay of that attempt of the workflow."""
     digest = hashlib.sha256(f"{parent}\0{address}\0{ordinal}\0{attempt}".encode()).digest()
     return RunId("c" + _base32(int.from_bytes(digest[:16], "big"), 25))

@@ -25,9 +25,11 @@ __all__ = [
     "EndSleep",
     "Ended",
     "Event",
+    "Fork",
     "Mail",
     "Pause",
     "Query",
+    "Reset",
     "Resume",
     "Start",
     "StepBegun",
@@ -108,6 +110,8 @@ class Start(_Wire, frozen=True, tag="start"):
     """Whose workers run its tasks, but for those that name a queue themselves."""
     shares: bool = False
     """Whether a run that exists under the same idempotency key, with another payload, is as good."""
+    fork: "Fork | None" = None
+    """The run whose journal it begins with."""
 
 
 class StepResult(_Wire, frozen=True, tag="result"):
@@ -242,7 +246,23 @@ class Again(Word, frozen=True, tag="again"):
     reason: str = ""
 
 
-AnyWord = Event | Update | Cancel | CancelStep | Pause | Unpause | EndSleep | Again
+class Reset(Word, frozen=True, tag="reset"):
+    """Go back to before the step ended that has this address and ordinal."""
+
+    address: str
+    ordinal: int
+    reason: str = ""
+
+
+class Fork(_Wire, frozen=True):
+    """Where a run comes from that begins with the journal of another one: up to the step of that address, or ("") the whole of it."""
+
+    run_id: str
+    address: str = ""
+    ordinal: int = 0
+
+
+AnyWord = Reset | Event | Update | Cancel | CancelStep | Pause | Unpause | EndSleep | Again
 Mail = Start | StepResult | StepFailedOnce | Wake | Resume | Ended | StepBegun | AnyWord
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from aiki.journal import RunMachine, RunState, decode_entries, decode_state, encode_state
+from aiki.journal import RunMachine, RunState, decode_entries, decode_state, encode_entry, encode_state
 from aiki.task import Task
 from aiki.types.failure import ErrorInfo
 from aiki.types.messages import Attempt, Ended, Mail, StepFailedOnce, StepResult
@@ -69,6 +69,10 @@ def play(definition: Workflow[Any, Any], payload: bytes) -> History:
         if words and machine.snapshot(now).status == words[0][0]:
             now += 0.125
             machine.apply(words.pop(0)[1], now)
+            for word in machine.asked_back:
+                made = machine.go_back(word, decode_entries(machine.state.entries), now)
+                assert made is not None
+                machine.state.entries = [encode_entry(entry) for entry in (*made.before, *made.after)]
             machine.advance(now)
             continue
         pending = [step for step in machine.snapshot(now).pending if step.due is None or step.due <= now]

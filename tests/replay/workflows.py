@@ -6,9 +6,10 @@ from typing import Any
 import msgspec
 
 from aiki.client import event
+from aiki.schema import content_hash
 from aiki.task import Retry, TaskContext, task
 from aiki.types.errors import TaskCancelled, TaskFailed
-from aiki.types.messages import Cancel, CancelStep, EndSleep, Event, Mail, Pause, Unpause, Update
+from aiki.types.messages import Cancel, CancelStep, EndSleep, Event, Mail, Pause, Reset, Unpause, Update
 from aiki.workflow import Context, Variables, Workflow, workflow
 
 __all__ = ["WORDS", "WORKFLOWS", "changed"]
@@ -124,6 +125,29 @@ async def talk(ctx: Context) -> list[Any]:
     return [*log, booked]
 
 
+@workflow(name="rounds")
+async def rounds(ctx: Context, total: int) -> list[Any]:
+    """Continues as new, and finds what has come meanwhile."""
+    total += await ctx.wait_for(noted)
+    same = await note.run(ctx, "same in every generation")
+    if ctx.generation < 2:
+        await ctx.continue_as_new(total)
+    return [total, same, ctx.random()]
+
+
+@workflow(name="back")
+async def back(ctx: Context) -> list[Any]:
+    """Is taken back to before its second step ended."""
+    return [
+        await note.run(ctx, "kept"),
+        await ctx.sleep(3600),
+        await price.run(ctx, "again"),
+        await ctx.wait_for(noted),
+        await ctx.sleep(60),
+        ctx.random(),
+    ]
+
+
 @talk.update("book")
 def book(state: Variables, amount: int) -> int:
     state.booked.append(amount)
@@ -140,7 +164,20 @@ WORDS: dict[str, list[tuple[str, Mail]]] = {
         ("sleeping", EndSleep(id="w6")),
         ("awaiting_task", CancelStep(id="w7", name="price", reason="no need")),
         ("awaiting_event", Cancel(id="w8", reason="enough")),
-    ]
+    ],
+    "back": [
+        ("awaiting_event", Event(id="w1", name="noted", payload=b"1")),
+        ("sleeping", Pause(id="w2")),
+        ("paused", Unpause(id="w3")),
+        ("sleeping", Reset(id="w4", address="price:" + content_hash(b'"again"'), ordinal=0, reason="too dear")),
+    ],
+    "rounds": [
+        ("awaiting_event", Pause(id="w1")),
+        ("paused", Event(id="w2", name="noted", payload=b"1")),
+        ("paused", Event(id="w3", name="noted", payload=b"10")),
+        ("paused", Unpause(id="w4")),
+        ("awaiting_event", Event(id="w5", name="noted", payload=b"100")),
+    ],
 }
 """What is said to a run when it is next in that state."""
 
@@ -149,6 +186,8 @@ WORKFLOWS: dict[str, tuple[Workflow[Any, Any], bytes]] = {
     "races": (races, b"null"),
     "again": (again, b"null"),
     "talk": (talk, b"null"),
+    "rounds": (rounds, b"0"),
+    "back": (back, b"null"),
 }
 
 

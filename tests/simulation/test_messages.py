@@ -4,13 +4,13 @@ import asyncio
 import contextlib
 import os
 import random
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
 import pytest
 
 from aiki.client import RunHandle
-from aiki.clock import VirtualClock, run_virtual
 from aiki.sdk import (
     ChildFailed,
     Client,
@@ -27,11 +27,10 @@ from aiki.sdk import (
 )
 from aiki.transport import Faults
 from tests.simulation.fleet import Fleet
+from tests.simulation.scenes import FAULTS, Scene, play
 
 SEEDS = int(os.environ.get("AIKI_SEEDS", "40"))
 LONG_SEEDS = int(os.environ.get("AIKI_LONG_SEEDS", "1000"))
-
-FAULTS = Faults(lose=0.02, double=0.02, delay=(0.0005, 0.02), reorder=0.1, unknown=0.02)
 
 number = event("number", int)
 stop = event("stop", int)
@@ -62,6 +61,9 @@ class World:
         self.chance = chance
         self.fleet: Fleet | None = None
         self.cleaned: list[str] = []
+
+    def meet(self, fleet: Fleet) -> None:
+        self.fleet = fleet
 
 
 def definitions(world: World) -> dict[str, Any]:
@@ -240,35 +242,15 @@ async def book_it(world: World, client: Client, parts: dict[str, Any], key: int)
     assert await handle.wait_for_completion(timeout=3600) == list(range(5))
 
 
-async def trial(clock: VirtualClock, seed: int, *, faults: Faults, kills: int, cached_runs: int = 5000, replay: bool = False) -> None:
+def simulate(seed: int, **options: Any) -> None:
     world = World(random.Random(seed))
     parts = definitions(world)
-    fleet = Fleet(clock, seed, list(parts.values()), faults=faults, workers=3, cached_runs=cached_runs, always_replay=replay)
-    world.fleet = fleet
-    await fleet.start()
-    client = Client(fleet.server.connect("client"), clock=clock)
 
-    async def reaper() -> None:
-        for _ in range(kills):
-            await asyncio.sleep(world.chance.uniform(0.05, 1.5))
-            if len(fleet.processes) > 1:
-                await fleet.replace(world.chance.choice(fleet.processes), world.chance.uniform(0.05, 2))
+    def scene(play_it: Callable[[World, Client, dict[str, Any], int], Awaitable[None]]) -> Scene:
+        return lambda _, client, key: play_it(world, client, parts, key)
 
-    async with asyncio.TaskGroup() as group:
-        group.create_task(reaper())
-        for key, scene in enumerate((send_numbers, send_numbers, grow_tree, cancel_it, cancel_it, book_it, retry_it)):
-            group.create_task(scene(world, client, parts, key))
-    assert not fleet.repeated, fleet.repeated
-    for process in fleet.processes:
-        process.kill()
-
-
-def simulate(seed: int, **options: Any) -> None:
-    try:
-        run_virtual(lambda clock: trial(clock, seed, **options))
-    except BaseException as error:
-        error.add_note(f"seed {seed}, options {options}")
-        raise
+    scenes = [scene(each) for each in (send_numbers, send_numbers, grow_tree, cancel_it, cancel_it, book_it, retry_it)]
+    play(seed, list(parts.values()), scenes, chance=world.chance, on_fleet=world.meet, **options)
 
 
 @pytest.mark.parametrize("seed", range(SEEDS))

@@ -13,6 +13,7 @@ from aiki.journal import (
     Alarm,
     CancelAsked,
     ChildRun,
+    Continued,
     Entry,
     Ignored,
     Marked,
@@ -27,6 +28,7 @@ from aiki.journal import (
     Unpaused,
     Updated,
     Wait,
+    WasReset,
     Woken,
 )
 from aiki.types.failure import ErrorInfo
@@ -50,6 +52,8 @@ EVERY: list[Entry] = [
     CancelAsked(T0 + 11, "8", "enough"),
     CancelAsked(T0 + 12, "9", "now", terminate=True),
     Marked(T0 + 13, "2026-11"),
+    Continued(T0 + 14, ("1", "2")),
+    WasReset(T0 + 15, "10", "charge:1", 0, "once more"),
 ]
 
 
@@ -105,9 +109,9 @@ def test_every_kind_of_entry_is_shown() -> None:
     assert {type(entry) for entry in EVERY} == set(get_args(Entry))
     documents = [entry_document(entry) for entry in EVERY]
     kinds = ["step", "step", "tick", "retried", "woken", "event", "update", "task-cancelled", "paused", "resumed", "ignored"]
-    assert [each["entry"] for each in documents] == [*kinds, "cancelled", "terminated", "mark"]
+    assert [each["entry"] for each in documents] == [*kinds, "cancelled", "terminated", "mark", "continued", "reset"]
     assert [each["payload"] for each in documents if "payload" in each] == [{"amount": 3}, 5]
-    assert [each["reason"] for each in documents if "reason" in each] == ["too dear", "lunch", "enough", "now"]
+    assert [each["reason"] for each in documents if "reason" in each] == ["too dear", "lunch", "enough", "now", "once more"]
     assert documents[1]["child"] == CHILD
     rows = entry_rows(EVERY)
     assert len(rows) == len(EVERY)
@@ -123,8 +127,9 @@ def test_every_kind_of_entry_is_shown() -> None:
         ("resume", "", "", True),
         ("cancel", "", "enough", False),
         ("terminate", "", "now", False),
+        ("reset", "charge", "once more", False),
     ]
-    assert [view.id for view in views] == [str(number) for number in range(1, 10)]
+    assert [view.id for view in views] == [str(number) for number in range(1, 11)]
 
 
 def test_a_view_names_the_worker_the_parent_and_each_attempt() -> None:

@@ -12,7 +12,7 @@ SURFACE = {
         DeadLetterView DefinitionError ErrorInfo Event EventTimeout Graph HookInfo IdempotencyConflict InvalidGraph
         InvalidName InvalidSchedule LetterNotFound NonDeterminismError NotRetryable PayloadError PayloadTooLarge Progress
         QueryFailed QueueView ResultTimeout Retry RetryAfter RunEnded RunHandle RunId RunNotFound RunPoisoned RunStatus
-        RunView Saga SagaFailed Schedule ScheduleConflict ScheduleHandle ScheduleId ScheduleNotFound ScheduleView Task
+        RunView Saga SagaFailed Schedule ScheduleConflict ScheduleHandle ScheduleId ScheduleNotFound ScheduleView StepNotFound Task
         TaskCancelled TaskContext TaskFailed TaskId TaskPoisoned TaskTimedOut Trigger UnknownEvent UnknownHandler
         UnknownWorkflow UpdateFailed Variables VersionRetired Webhook WebhookExpired WebhookInvalid Worker WorkerId WorkerLost
         Workflow WorkflowCancelled WorkflowFailed WorkflowStuck WorkflowTimedOut actor event graph handler inputs item node

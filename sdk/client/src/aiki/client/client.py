@@ -38,7 +38,7 @@ from aiki.transport.surely import surely
 from aiki.types.duration import Duration, seconds
 from aiki.types.errors import DefinitionError, IdempotencyConflict
 from aiki.types.identifiers import RunId, is_run_id, keyed_run_id, new_run_id
-from aiki.types.messages import Start, decode_mail, encode
+from aiki.types.messages import Fork, Start, decode_mail, encode
 from aiki.types.names import check_key, check_name
 from aiki.types.states import STATES, is_final
 from aiki.types.subjects import Subjects
@@ -243,6 +243,7 @@ class Client(Many):
         on_conflict: OnConflict = "error",
         trigger: Trigger | None = None,
         events: Collection[str] | None = None,
+        fork: Fork | None = None,
     ) -> RunHandle[Output]:
         """Start a run of a workflow by name, with a payload that is JSON already; `Workflow.enqueue` is the typed way.
 
@@ -273,6 +274,7 @@ class Client(Many):
                 trace,
                 self.ends.subject,
                 due=due if due > now else None,
+                fork=fork,
             )
             if idempotency_key is None:
                 await self.retired.check(workflow, version)

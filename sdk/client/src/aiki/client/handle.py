@@ -4,7 +4,7 @@ import asyncio
 import secrets
 from collections.abc import AsyncGenerator, Collection
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, overload
 
 import msgspec
 
@@ -15,10 +15,11 @@ from aiki.client.changes import Changes
 from aiki.client.event import Event, unknown_event
 from aiki.client.family import read_tree
 from aiki.client.history import RunHistory
-from aiki.client.views import Progress, RunStatus, RunView, progress, queued_status, queued_view, run_status, run_view
+from aiki.client.places import find_step
+from aiki.client.views import Progress, RunStatus, RunView, StepView, progress, queued_status, queued_view, run_status, run_view
 from aiki.journal import RunState, decode_state
 from aiki.kv import STATE_HEADER
-from aiki.schema import Schema
+from aiki.schema import Schema, schema_for
 from aiki.transport.port import Message
 from aiki.types.duration import Duration, seconds
 from aiki.types.errors import (
@@ -26,12 +27,13 @@ from aiki.types.errors import (
     RequestTimeout,
     ResultTimeout,
     RunNotFound,
+    StepNotFound,
     WorkflowCancelled,
     WorkflowFailed,
     WorkflowTimedOut,
 )
 from aiki.types.identifiers import RunId, is_run_id
-from aiki.types.messages import Again, Cancel, CancelStep, Ended, EndSleep, Pause, Start, Unpause
+from aiki.types.messages import Again, Cancel, CancelStep, Ended, EndSleep, Fork, Pause, Reset, Start, Unpause
 from aiki.types.messages import Event as EventWord
 from aiki.types.names import check_key
 from aiki.types.states import is_final
@@ -43,6 +45,7 @@ __all__ = ["RunHandle"]
 
 Output = TypeVar("Output")
 Payload = TypeVar("Payload")
+Result = TypeVar("Result", covariant=True)
 
 UNKNOWN = "?"
 """The workflow and version of a handle by an id that nothing is known of."""
@@ -51,6 +54,26 @@ LOOK_FIRST, LOOK_MOST = 2.0, 30.0
 """Seconds, doubling, after which a waiting client reads the run though nothing was announced: announcements are not durable."""
 
 _ENDS = {"failed": WorkflowFailed, "cancelled": WorkflowCancelled, "timed_out": WorkflowTimedOut}
+
+
+SAME: Any = object()
+"""The input of the run that is forked."""
+
+_ANY: Schema[Any] = schema_for(Any, "input of a fork")
+
+
+class Forkable(Protocol[Result]):
+    """What a fork needs of a workflow."""
+
+    name: str
+    version: str
+
+    @property
+    def events(self) -> frozenset[str] | None: ...
+    @property
+    def input_schema(self) -> Schema[Any]: ...
+    @property
+    def output_schema(self) -> Schema[Result]: ...
 
 
 class RunHandle(Generic[Output]):
@@ -201,6 +224,86 @@ class RunHandle(Generic[Output]):
         await begin_again(self._client, self.id, word)
         self._client.ends.forget(self.id)
 
+    async def reset(self, to_step: str | StepView, *, call: int = 1, reason: str = "") -> None:
+        """Take the run back to before a step of it ended, wherever it stands: that step runs again, and all that follows.
+
+        `to_step`: its name, of which the `call`-th call is meant, or one of `describe().steps`. What was recorded before it stands, sleeps
+        included; the code need not be the same any more. What is outstanding is withdrawn, events that came since are kept, and the time
+        limits count from now. Steps that run again have the idempotency keys that they had; sub-workflows are new runs.
+        When this has returned, the run will go back. Raises `StepNotFound` and `RunNotFound`.
+        """
+        state = await self._load()
+        address, ordinal = find_step(self.id, await self._client.history(state), to_step, call)
+        word = Reset(id=secrets.token_hex(8), address=address, ordinal=ordinal, reason=reason)
+        await self._mailbox.put(await self._mailbox.find(), word, f"{self.id}/{word.id}")
+        await begin_again(self._client, self.id, word)
+        self._client.ends.forget(self.id)
+
+    @overload
+    async def fork(
+        self,
+        workflow: None = None,
+        *,
+        to_step: str | StepView | None = None,
+        call: int = 1,
+        payload: Any = SAME,
+        version: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> "RunHandle[Output]": ...
+    @overload
+    async def fork(
+        self,
+        workflow: "Forkable[Result]",
+        *,
+        to_step: str | StepView | None = None,
+        call: int = 1,
+        payload: Any = SAME,
+        idempotency_key: str | None = None,
+    ) -> "RunHandle[Result]": ...
+
+    async def fork(
+        self,
+        workflow: "Forkable[Any] | None" = None,
+        *,
+        to_step: str | StepView | None = None,
+        call: int = 1,
+        payload: Any = SAME,
+        version: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> "RunHandle[Any]":
+        """Start a new run that begins with this one's journal, up to before `to_step` ended (None: with the whole of it).
+
+        `workflow`: its code, for example a newer version (None: the same, or its `version` of that name); `payload`: its input, if that
+        is to be another one. Steps that
+        the new run's code calls with the same input are found in the journal; what it does not call any more means nothing, and the rest
+        runs. This run stays as it is. Raises `StepNotFound`, `RunNotFound`, `PayloadError`.
+        """
+        state = await self._load()
+        fork = Fork(self.id)
+        if to_step is not None:
+            fork = Fork(self.id, *find_step(self.id, await self._client.history(state), to_step, call))
+        if payload is SAME:
+            data = state.input
+        else:
+            what = f"input of workflow {self.workflow!r}"
+            data = (workflow.input_schema if workflow is not None else _ANY).encode(payload, what)
+        return await self._client.start_run(
+            state.workflow if workflow is None else workflow.name,
+            version or state.version if workflow is None else workflow.version,
+            data,
+            self._output if workflow is None else workflow.output_schema,
+            idempotency_key=idempotency_key,
+            events=self._events if workflow is None else workflow.events,
+            fork=fork,
+        )
+
+    async def _load(self) -> RunState:
+        found = await self._client.load(self.id)
+        if found is None:
+            await self._check_exists()
+            raise StepNotFound(f"run {self.id} has not begun: it has no steps", run_id=self.id, step="", known=[])
+        return found[0]
+
     async def cancel_task(self, name: str, reason: str = "") -> None:
         """Withdraw the outstanding calls of a task (or step, or sub-workflow) by name: the code that waits for them gets `TaskCancelled`.
 
@@ -296,7 +399,7 @@ class RunHandle(Generic[Output]):
         if found is None:
             raise self._missing()
         state = decode_state(found.value)
-        ends = list(zip([0, *state.sealed], state.sealed, strict=False))
+        ends = list(zip([state.base, *state.sealed], state.sealed, strict=False))
         segments = await asyncio.gather(*(self._client.store.segment(self.id, begin, end) for begin, end in ends))
         return RunHistory(run_id=self.id, workflow=state.workflow, version=state.version, state=found.value, segments=tuple(segments))
 

@@ -20,7 +20,7 @@ Payload = TypeVar("Payload")
 
 AT_A_TIME = 64
 
-Done = Literal["sent", "cancelled", "terminated", "paused", "resumed", "retried"]
+Done = Literal["sent", "cancelled", "terminated", "paused", "resumed", "retried", "reset"]
 
 Report = dict[RunId, Done | AikiError]
 """What became of the message, for each run: it has it, durably, or why not (`RunEnded`, `RunNotFound`, `UnknownEvent`, …)."""
@@ -126,6 +126,21 @@ class Many:
         """Retry many runs: see `RunHandle.retry`. Of a filter without a state only failed runs are meant."""
         state = "failed" if ids is None and state is None else state
         return await _tell(self, "retried", lambda run: run.retry(reason), ids, workflow, state, progress)
+
+    async def reset_many(
+        self: Runs,
+        ids: Iterable[str] | None = None,
+        *,
+        to_step: str,
+        call: int = 1,
+        workflow: str | None = None,
+        state: str | None = None,
+        reason: str = "",
+        progress: Progress | None = None,
+    ) -> Report:
+        """Take many runs back to a step: see `RunHandle.reset`. Of a filter without a state only failed runs are meant."""
+        state = "failed" if ids is None and state is None else state
+        return await _tell(self, "reset", lambda run: run.reset(to_step, call=call, reason=reason), ids, workflow, state, progress)
 
 
 async def _tell(

@@ -129,6 +129,8 @@ class RunView(msgspec.Struct, frozen=True, kw_only=True):
     messages: tuple[MessageView, ...] = ()
     parent: RunId | None = None
     children: tuple[ChildView, ...] = ()
+    generation: int = 0
+    """How often it has continued as new; what it shows of steps and messages is of the last generation."""
 
 
 def progress(published: Published) -> Progress:
@@ -255,6 +257,7 @@ def run_view(state: RunState, history: list[Entry], revision: int, children: tup
             child=RunId(step.child.run_id) if step.child is not None else None,
         )
         for step in state.pending
+        if not step.left
     ]
     final = is_final(state.status)
     return RunView(
@@ -271,4 +274,5 @@ def run_view(state: RunState, history: list[Entry], revision: int, children: tup
         messages=message_views(history),
         parent=RunId(state.parent) if state.parent else None,
         children=children,
+        generation=state.generation,
     )

@@ -59,14 +59,15 @@ def _waits(state: RunState) -> Iterator[WaitView]:
 
 def _of_code(state: RunState, written: datetime) -> Iterator[WaitView]:
     alarm = f", or its alarm at {_instant(min(each.due for each in state.alarms)).isoformat()}" if state.alarms else ""
-    for step in state.pending:
+    pending = [step for step in state.pending if not step.left]
+    for step in pending:
         yield _of_step(state, step)
     for wait in state.waits:
         names = " or ".join(wait.names)
         since = _instant(wait.since)
         wakes = f"an event {names}{alarm}"
         yield WaitView(kind="event", what=f"event {names} since {since.isoformat()}", name=names, since=since, wakes=wakes)
-    if state.alarms and not state.pending and not state.waits:
+    if state.alarms and not pending and not state.waits:
         due = _instant(min(alarm.due for alarm in state.alarms))
         yield WaitView(kind="timer", what=f"a timer at {due.isoformat()}", since=written, until=due, wakes="its alarm, or `wake`")
 

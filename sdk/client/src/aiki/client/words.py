@@ -6,11 +6,11 @@ from typing import Any, Literal
 
 import msgspec
 
-from aiki.journal import CancelAsked, Entry, Ignored, Paused, Received, StepsCancelled, Unpaused, Updated, Woken
+from aiki.journal import CancelAsked, Entry, Ignored, Paused, Received, StepsCancelled, Unpaused, Updated, WasReset, Woken
 
 __all__ = ["MessageKind", "MessageView", "message_view", "message_views"]
 
-MessageKind = Literal["event", "update", "cancel", "terminate", "cancel-task", "pause", "resume", "wake"]
+MessageKind = Literal["event", "update", "cancel", "terminate", "cancel-task", "pause", "resume", "wake", "retry", "reset"]
 
 _IGNORED: dict[str, MessageKind] = {
     "Event": "event",
@@ -20,7 +20,12 @@ _IGNORED: dict[str, MessageKind] = {
     "Pause": "pause",
     "Unpause": "resume",
     "EndSleep": "wake",
+    "Again": "retry",
+    "Reset": "reset",
 }
+
+
+_Message = Received | Updated | CancelAsked | StepsCancelled | Paused | Unpaused | Woken | WasReset | Ignored
 
 
 class MessageView(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,15 +65,15 @@ def message_view(entry: Entry) -> MessageView | None:
             return _made("resume", entry)
         case Woken():
             return _made("wake", entry)
+        case WasReset():
+            return _made("reset", entry, name=entry.address.partition(":")[0].partition("!")[0], reason=entry.reason)
         case Ignored():
             return _made(_IGNORED[entry.what], entry, ignored=True)
         case _:
             return None
 
 
-def _made(
-    what: MessageKind, entry: Received | Updated | CancelAsked | StepsCancelled | Paused | Unpaused | Woken | Ignored, **more: Any
-) -> MessageView:
+def _made(what: MessageKind, entry: _Message, **more: Any) -> MessageView:
     return MessageView(what=what, id=entry.id, at=datetime.fromtimestamp(entry.at, UTC), **more)
 
 

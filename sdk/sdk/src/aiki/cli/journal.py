@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiki.cli.output import instant, short
 from aiki.client.words import MessageKind, message_view
-from aiki.journal import Entry, Marked, RecordedStep, Retried
+from aiki.journal import Continued, Entry, Marked, RecordedStep, Retried
 
 if TYPE_CHECKING:
     from aiki.client import MessageView
@@ -23,15 +23,17 @@ _MESSAGES: dict[MessageKind, str] = {
     "pause": "paused",
     "resume": "resumed",
     "wake": "woken",
+    "retry": "retry",
+    "reset": "reset",
 }
 
 
 def entry_document(entry: Entry) -> dict[str, Any]:
     """One entry. Payloads are JSON values.
 
-    `entry` is "step", "tick" (timers fired), "retried" (the workflow began again), "mark" (the code came by a place), or, of a message,
-    "event", "update", "cancelled", "terminated", "task-cancelled", "paused", "resumed", "woken", or "ignored" (it meant nothing then:
-    `what` says what it was).
+    `entry` is "step", "tick" (timers fired), "retried" (the workflow began again), "mark" (the code came by a place), "continued" (as new:
+    the journal begins here), or, of a message, "event", "update", "cancelled", "terminated", "task-cancelled", "paused", "resumed",
+    "woken", "reset" (the run was taken back to a step), or "ignored" (it meant nothing then: `what` says what it was).
     """
     import msgspec
 
@@ -55,6 +57,8 @@ def entry_document(entry: Entry) -> dict[str, Any]:
         }
     if isinstance(entry, Retried):
         return {"entry": "retried", "at": _instant(entry.at), "error": entry.error}
+    if isinstance(entry, Continued):
+        return {"entry": "continued", "at": _instant(entry.at)}
     if isinstance(entry, Marked):
         return {"entry": "mark", "at": _instant(entry.at), "id": entry.id}
     if (message := message_view(entry)) is not None:
@@ -65,7 +69,7 @@ def entry_document(entry: Entry) -> dict[str, Any]:
             document["name"] = message.name
         if message.what in ("event", "update") and not message.ignored:
             document["payload"] = message.payload
-        if message.what in ("cancel", "terminate", "cancel-task", "pause"):
+        if message.what in ("cancel", "terminate", "cancel-task", "pause", "reset"):
             document["reason"] = message.reason
         return document
     return {"entry": "tick", "at": _instant(entry.at)}
@@ -89,6 +93,8 @@ def entry_rows(entries: Sequence[Entry]) -> list[tuple[str, ...]]:
         if isinstance(entry, RecordedStep):
             outcome = f"failed: {entry.error}" if entry.error is not None else short(document["output"])
             said = (entry.name, entry.worker, " ".join(outcome.split()))
+        elif isinstance(entry, Continued):
+            said = ("", "", "the code continued as new: its journal begins here")
         elif isinstance(entry, Marked):
             said = ("mark", "", f"the code came by {entry.id!r}")
         elif isinstance(entry, Retried):
@@ -113,6 +119,7 @@ def message_text(message: "MessageView") -> str:
         "pause": f"what follows waits{why}",
         "resume": "the pause was over",
         "wake": "a sleep was ended early",
+        "reset": f"the run was taken back to before this ended{why}",
     }
     return said.get(message.what) or short(message.payload)
 

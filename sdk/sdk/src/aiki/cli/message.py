@@ -87,6 +87,53 @@ async def retry(session: Session, ids: tuple[str, ...], reason: str, **aim: Any)
     await Aim(ids, **aim).tell(session, "retry", lambda client, which: client.retry_many(reason=reason, **which))
 
 
+@command("reset", run)
+@IDS
+@click.option("--to-step", required=True, help="The step (by name) that runs again, and all that follows.")
+@click.option("--call", type=click.IntRange(1), default=1, show_default=True, help="Which call of the step.")
+@REASON
+@aim_at_many
+async def reset(session: Session, ids: tuple[str, ...], to_step: str, call: int, reason: str, **aim: Any) -> None:
+    """Take runs back to before a step ended; what was recorded before it is kept. With --all, without a state, the failed ones."""
+
+    def say(client: "Client", which: dict[str, Any]) -> Any:
+        return client.reset_many(to_step=to_step, call=call, reason=reason, **which)
+
+    await Aim(ids, **aim).tell(session, "reset", say)
+
+
+@command("fork", run)
+@click.argument("words", nargs=-1, metavar="[ID]")
+@click.option("--to-step", default=None, help="The journal up to before this step (by name) ended; without it, the whole journal.")
+@click.option("--call", type=click.IntRange(1), default=1, show_default=True, help="Which call of the step.")
+@click.option("--input", "payload", default=None, metavar="JSON|-|@FILE", help="Another input than the run's own.")
+@click.option("--version", default=None, help="Another version of the workflow.")
+@click.option("--idempotency-key", default=None, help="The same key finds the same fork.")
+@aim_at_one
+async def fork(
+    session: Session,
+    words: tuple[str, ...],
+    to_step: str | None,
+    call: int,
+    payload: str | None,
+    version: str | None,
+    idempotency_key: str | None,
+    key: str | None,
+    workflow: str | None,
+) -> None:
+    """Start a new run that begins with the journal of another one, with new code or a new input."""
+    import msgspec
+
+    from aiki.cli.payload import read_payload
+
+    run_id, _ = split_words(words, key is not None, 0, 0, "ID")
+    given = {} if payload is None else {"payload": msgspec.json.decode(read_payload(payload))}
+    async with await session.connect() as client:
+        source = await client.handle(find_id(run_id, key, workflow))
+        forked = await source.fork(to_step=to_step, call=call, version=version, idempotency_key=idempotency_key, **given)
+    emit({"id": forked.id, "forked_from": source.id}) if session.as_json else click.echo(f"run {forked.id} was forked from {source.id}")
+
+
 @command("cancel-task", run)
 @click.argument("words", nargs=-1, required=True, metavar="[ID] TASK")
 @REASON

@@ -9,7 +9,7 @@ import random
 import uuid
 from collections.abc import Awaitable, Callable, Collection
 from datetime import UTC, datetime, timedelta
-from typing import Any, Self, TypeVar, overload
+from typing import Any, NoReturn, Self, TypeVar, overload
 
 import msgspec
 
@@ -53,8 +53,11 @@ _FAILURES = {kind.code: kind for kind in (TaskCancelled, TaskTimedOut, WorkerLos
 class Context:
     """Given to a workflow's function. Time, chance and ids come from here, so that they are the same at each replay."""
 
-    def __init__(self, machine: RunMachine, events: Collection[str] | None = None, prefix: str = "") -> None:
+    def __init__(
+        self, machine: RunMachine, encode_input: Callable[[Any], bytes], events: Collection[str] | None = None, prefix: str = ""
+    ) -> None:
         self._machine = machine
+        self._encode_input = encode_input
         self._prefix = prefix
         """Tells the steps of a hook from the same ones of the workflow."""
         self._events = events
@@ -88,6 +91,11 @@ class Context:
         """Which attempt of the workflow this is; 1 for the first."""
         return self._machine.state.attempt
 
+    @property
+    def generation(self) -> int:
+        """How often this run has continued as new: 0 at first."""
+        return self._machine.state.generation
+
     def now(self) -> datetime:
         """The instant of the present turn, in UTC."""
         return datetime.fromtimestamp(self._machine.now, UTC)
@@ -96,7 +104,8 @@ class Context:
     def rng(self) -> random.Random:
         """A random generator that gives the same numbers at each replay. Not for secrets."""
         if self._rng is None:
-            self._rng = random.Random(f"{self.run_id}/{self.attempt}")
+            generation = f"/{self.generation}" if self.generation else ""
+            self._rng = random.Random(f"{self._machine.state.origin or self.run_id}{generation}/{self.attempt}")
         return self._rng
 
     def random(self) -> float:
@@ -115,6 +124,21 @@ class Context:
         end = self._machine.now + seconds(duration, "the duration of a sleep")
         await asyncio.sleep(end - self._machine.now)
         return self._machine.now >= end
+
+    async def continue_as_new(self, payload: Any = None) -> NoReturn:
+        """Begin this run again with a new input and an empty journal: for code that would go on for ever, whose journal would too.
+
+        The run stays the same: its id, its handle, and what events and updates have come that the code has not taken. Its code ends here;
+        the workflow's `timeout` counts anew, its `deadline` does not. Tasks that are outstanding are withdrawn; sub-workflows end or go on
+        as their `close` policy says. Raises `PayloadError` when `payload` does not fit the workflow, `DefinitionError` within a saga.
+        """
+        if self.sagas:
+            raise DefinitionError("a saga is open: continue as new after its block", where="continue_as_new")
+        if self._machine.state.cancelled is not None:
+            raise asyncio.CancelledError
+        self._machine.continue_as_new(self._encode_input(payload))
+        await asyncio.get_running_loop().create_future()  # the machine abandons the code
+        raise AssertionError("the code has ended")
 
     async def wait_for(self, event: Event[Payload], *, timeout: Duration | None = None) -> Payload:
         """The next event of that name, one that has come already included; each is taken once, in the order of arrival.

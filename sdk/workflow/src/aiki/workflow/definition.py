@@ -324,7 +324,7 @@ class Workflow(Generic[Input, Output]):
         return self._program(machine)
 
     async def _program(self, machine: RunMachine) -> bytes:
-        context = Context(machine, self.events)
+        context = Context(machine, self._encode_input, self.events)
         variables = Variables()
         if self._queries or self._updates:
             machine.queries = {name: partial(handler.answer, variables) for name, handler in self._queries.items()}
@@ -333,6 +333,9 @@ class Workflow(Generic[Input, Output]):
         if hooks:
             return await self._with_hooks(machine, context, variables)
         return await self._code(machine, context, variables)
+
+    def _encode_input(self, payload: Any) -> bytes:
+        return self._signature.payload.encode(payload, self._input)
 
     async def _code(self, machine: RunMachine, context: Context, variables: Variables) -> bytes:
         if self._signature.positional:
@@ -351,7 +354,7 @@ class Workflow(Generic[Input, Output]):
         hooks = self._hooks
         sleeps = SleepHooks(hooks, context, machine.loop)
         if hooks.has("on_start") and not machine.marked_before("on_start"):
-            await hooks.call("on_start", Context(machine, self.events, "on-start."))
+            await hooks.call("on_start", Context(machine, self._encode_input, self.events, "on-start."))
             machine.mark("on_start")
         await hooks.call("before_each", context)
         if hooks.has("on_sleep"):
