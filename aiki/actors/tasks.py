@@ -16,7 +16,7 @@ from aiki.actors.held import bury_dispatch
 from aiki.actors.host import Host
 from aiki.actors.work import Work
 from aiki.transport.port import Consumption, Delivery
-from aiki.types.errors import NotConnected, OutcomeUnknown, RequestTimeout
+from aiki.types.errors import NotConnected, OutcomeUnknown, RequestTimeout, TransportError
 from aiki.types.messages import Dispatch, Resume, StepFailedOnce, StepResult, decode_dispatch
 
 __all__ = ["TaskWorker"]
@@ -107,10 +107,7 @@ class TaskWorker:
             delivery.ack()
             reported = True
         except Poisoned as poisoned:
-            # The step stays as it is: who retries the letter sends this very dispatch again.
-            await bury_dispatch(self._host.dead, work.dispatch, delivery, poisoned)
-            delivery.ack()
-            reported = True
+            reported = await self._give_up(work.dispatch, delivery, poisoned)
         except TriedElsewhere:
             delivery.nak(ANOTHER_FIRST)
         except NotConnected:
@@ -122,6 +119,17 @@ class TaskWorker:
             work.close(settled=reported)
             for copy in self._copies.pop(delivery.sequence, ()):
                 copy.ack() if reported else copy.nak(PAUSE)
+
+    async def _give_up(self, dispatch: Dispatch, delivery: Delivery, poisoned: Poisoned) -> bool:
+        """The step stays as it is: who retries the letter sends this very dispatch again. False when that could not be written."""
+        try:
+            await bury_dispatch(self._host.dead, dispatch, delivery, poisoned)
+        except TransportError as error:
+            _log.error("run %s: a call of task %r could not be put into the dead-letter list: %s", dispatch.run_id, dispatch.task, error)
+            delivery.nak(PAUSE)
+            return False
+        delivery.ack()
+        return True
 
     async def _report(self, dispatch: Dispatch, message: StepResult | StepFailedOnce | None) -> None:
         if message is None:

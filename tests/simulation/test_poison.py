@@ -25,7 +25,7 @@ SEEDS = range(8)
 class Scene:
     """A fleet whose processes die of what is poisonous, as long as it is."""
 
-    def __init__(self, clock: VirtualClock, seed: int, faults: Faults, workers: int = 3) -> None:
+    def __init__(self, clock: VirtualClock, seed: int, faults: Faults, workers: int) -> None:
         self.poisonous = True
         self.deaths = 0
         self.fleet = Fleet(clock, seed, [], faults=faults, workers=workers)
@@ -72,11 +72,13 @@ async def result(handle: RunHandle[Any]) -> Any:
     return await handle.wait_for_completion(timeout=PATIENCE)
 
 
-def play(seed: int, made: Callable[[Scene], Awaitable[None]], faults: Faults = NO_FAULTS) -> None:
+def play(seed: int, made: Callable[[Scene], Awaitable[None]], faults: Faults = NO_FAULTS, workers: int = 3) -> None:
     async def run(clock: VirtualClock) -> None:
-        scene = Scene(clock, seed, faults)
+        scene = Scene(clock, seed, faults, workers)
         await made(scene)
         assert scene.fleet.repeated == []
+        for process in scene.fleet.processes:
+            process.kill()
 
     run_virtual(run)
 
@@ -241,3 +243,33 @@ def test_a_letter_that_nobody_waits_for_is_not_retried() -> None:
         assert [each async for each in scene.client.dead_letters()] == []
 
     play(1, made)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_long_calls_that_die_with_the_culprit_are_not_given_up_for_it(seed: int) -> None:
+    async def made(scene: Scene) -> None:
+        @task(name="poison")
+        async def poison(number: int) -> int:
+            await scene.taste()
+            return number
+
+        @task(name="long")
+        async def long(number: int) -> int:
+            await asyncio.sleep(20)
+            return number
+
+        @workflow(name="bad")
+        async def bad(ctx: Context) -> int:
+            return await poison.run(ctx, 7)
+
+        @workflow(name="good")
+        async def good(ctx: Context) -> list[int]:
+            return list(await asyncio.gather(*(long.run(ctx, number) for number in range(6))))
+
+        await scene.open(poison, long, bad, good)
+        innocent = await good.enqueue(scene.client)
+        victim = await bad.enqueue(scene.client)
+        assert await result(innocent) == [0, 1, 2, 3, 4, 5]
+        assert await held(scene) == [f"{victim.id}-1"]
+
+    play(seed, made, FAULTS, workers=1)
