@@ -21,9 +21,9 @@ from typing import Protocol
 from aiki import telemetry
 from aiki.actors.batch import BATCH, BATCH_BYTES, identity, in_order, weight
 from aiki.actors.definitions import RunDefinition
-from aiki.actors.envelope import Envelope, LocalEnvelope, MailEnvelope
+from aiki.actors.envelope import Envelope, LocalEnvelope
 from aiki.actors.evidence import Evidence, Poisoned, Trial, TriedElsewhere
-from aiki.actors.held import bury_run, is_held, is_terminated, keep_mail, poisoned_run
+from aiki.actors.held import bury_run, is_held, is_terminated, keep_mail
 from aiki.actors.local import LocalSteps
 from aiki.actors.outbox import Outbox
 from aiki.actors.queries import ask_code, machine_of
@@ -33,7 +33,6 @@ from aiki.actors.turnstile import Turnstile
 from aiki.actors.watchdog import Watchdog
 from aiki.clock import Clock
 from aiki.journal import (
-    Call,
     Entry,
     RecordedStep,
     RunMachine,
@@ -42,9 +41,9 @@ from aiki.journal import (
     Updated,
     decode_state,
     encode_state,
-    mismatch,
     new_run,
     reopened,
+    says_otherwise,
 )
 from aiki.kv import DeadStore, RunStore, StoredState
 from aiki.types.errors import AikiError, Conflict, NonDeterminismError, NotConnected, PayloadTooLarge, RunEnded
@@ -548,7 +547,7 @@ class Activation:
         machine.dirty |= dirty
         machine.rung = rung
         if not between_attempts and machine.issued != issued:
-            machine.fail(_says_otherwise(issued, machine.issued), self._host.now())
+            machine.fail(says_otherwise(issued, machine.issued), self._host.now())
         return machine
 
     async def _commit(self, machine: RunMachine, now: float) -> None:
@@ -692,21 +691,14 @@ class Activation:
             await self._failed(error)
 
     async def _give_up(self, poisoned: Poisoned) -> None:
-        """Hold the run without running its code: its state says so, it goes into the list, and then its messages leave the queue.
-
-        Who dies in between leaves them there, and the evidence: whoever gets them next comes here again.
-        """
         start = next((envelope.message for envelope in self._batch if isinstance(envelope.message, Start)), None)
         start = start or await self._find_start()
-        deliveries = max((each.delivery.attempt for each in self._batch if isinstance(each, MailEnvelope)), default=1)
-        mailbox = f"{self._host.subjects.run_mail(self.definition.name, self.definition.version)}{self.run_id}"
         new = None if start is None else new_run(start, self._host.now())
-        state = await self._stored.hold(poisoned_run(self.run_id, poisoned), new)
-        if state is None:
+        mailbox = f"{self._host.subjects.run_mail(self.definition.name, self.definition.version)}{self.run_id}"
+        if await bury_run(self._host.dead, self._stored, new, mailbox, self._batch, poisoned):
+            await self._keep_mail()
+        else:
             self._refuse_all(ACK_WAIT)
-            return
-        await bury_run(self._host.dead, state, mailbox, deliveries, poisoned)
-        await self._keep_mail()
 
     async def _keep_mail(self) -> None:
         envelopes = [*self._held, *self._batch]
@@ -738,16 +730,6 @@ def _report(activation: "weakref.ref[Activation]", message: Mail) -> None:
     """A local step has come to something. While it runs, the host holds its activation: the reference is weak so that there is no cycle."""
     if (alive := activation()) is not None:
         alive.deliver(LocalEnvelope(message))
-
-
-def _says_otherwise(before: set[StepId], now: set[StepId]) -> NonDeterminismError:
-    return mismatch(
-        "the code, replayed over the same journal, called other steps than before",
-        [Call(id) for id in sorted(before - now)],
-        [Call(id) for id in sorted(now - before)],
-        ("before, but not now", "now, but not before"),
-        "Take time, chance and ids from the context (ctx.now(), ctx.random(), ctx.uuid()), and everything else from steps.",
-    )
 
 
 def _set(signal: "asyncio.Future[None]") -> None:

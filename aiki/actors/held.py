@@ -1,6 +1,6 @@
 """What is given up: it goes into the dead-letter list, and its messages leave their queues without being lost.
 
-The letter is written first, then what belongs to it is kept beside it, and only then is a message settled: whoever dies in between leaves
+It is marked and listed, what belongs to it is kept beside the letter, and only then is a message settled: whoever dies in between leaves
 the message behind, and the next one repeats it. Nothing here runs any code of users.
 """
 
@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 
 from aiki.actors.envelope import Envelope, MailEnvelope
 from aiki.actors.evidence import Poisoned
+from aiki.actors.stored import StoredRun
 from aiki.journal import RunState, decode_state
 from aiki.kv import DeadStore, RunStore
 from aiki.transport.port import Delivery, Transport
@@ -19,7 +20,7 @@ from aiki.types.messages import Cancel, Dispatch
 from aiki.types.states import is_final
 from aiki.types.subjects import Subjects
 
-__all__ = ["bury_dispatch", "bury_run", "bury_unreadable", "is_held", "is_terminated", "keep_mail", "poisoned_run", "poisoned_task"]
+__all__ = ["bury_dispatch", "bury_run", "bury_unreadable", "is_held", "is_terminated", "keep_mail", "poisoned_task"]
 
 UNREADABLE_KEPT = 1000
 """Letters of each stream about messages that cannot be read: a stranger may publish any number of them, and the latest are kept."""
@@ -39,7 +40,7 @@ def poisoned_task(task: str, poisoned: Poisoned) -> TaskPoisoned:
     )
 
 
-def poisoned_run(run_id: str, poisoned: Poisoned) -> RunPoisoned:
+def _poisoned_run(run_id: str, poisoned: Poisoned) -> RunPoisoned:
     """Why a run is held."""
     return RunPoisoned(
         f"{len(poisoned.dead)} workers have died while they ran its code or its local steps ({', '.join(poisoned.workers)}); it goes on "
@@ -82,9 +83,18 @@ async def bury_dispatch(dead: DeadStore, dispatch: Dispatch, delivery: Delivery,
     await dead.write(letter)
 
 
-async def bury_run(dead: DeadStore, state: RunState, mailbox: str, deliveries: int, poisoned: Poisoned) -> None:
-    """A run is given up. Its state must say so (`StoredRun.hold`), and what comes for it is kept (`keep_mail`)."""
-    error = poisoned_run(state.run_id, poisoned)
+async def bury_run(
+    dead: DeadStore, run: StoredRun, new: RunState | None, mailbox: str, envelopes: Sequence[Envelope], poisoned: Poisoned
+) -> bool:
+    """A run is given up: its state says so, it goes into the list, and then `keep_mail` may take its messages out of their queue.
+
+    `new`: its state if it was not written yet. Who dies in between leaves the messages there, and the evidence: whoever gets them next
+    comes here again. False when there is no such run, or it has ended; `Conflict` when somebody lives who goes on with it.
+    """
+    error = _poisoned_run(run.run_id, poisoned)
+    state = await run.hold(error, new)
+    if state is None:
+        return False
     _log.error("run %s is held, as a dead letter: %s", state.run_id, error)
     await dead.write(
         DeadLetter(
@@ -92,7 +102,7 @@ async def bury_run(dead: DeadStore, state: RunState, mailbox: str, deliveries: i
             kind="run",
             reason=str(error),
             code=error.code,
-            deliveries=deliveries,
+            deliveries=max((each.delivery.attempt for each in envelopes if isinstance(each, MailEnvelope)), default=1),
             first_at=poisoned.dead[0].at,
             last_at=poisoned.dead[-1].at,
             subject=mailbox,
@@ -102,6 +112,7 @@ async def bury_run(dead: DeadStore, state: RunState, mailbox: str, deliveries: i
             workers=poisoned.workers,
         )
     )
+    return True
 
 
 async def keep_mail(dead: DeadStore, store: RunStore, run_id: str, envelopes: Sequence[Envelope]) -> None:

@@ -3,7 +3,7 @@
 from aiki.journal.limits import CLEANUP
 from aiki.journal.loop import DeterministicLoop, Shield
 from aiki.journal.machine import Program, QueryHandler, RunMachine
-from aiki.journal.mismatch import Call, mismatch
+from aiki.journal.mismatch import Call, mismatch, says_otherwise
 from aiki.journal.operation import Body, Operation, Outcome, StepId, StepOptions
 from aiki.journal.reset import NewJournal, forked, place_of, reset
 from aiki.journal.state import (
@@ -108,4 +108,5 @@ __all__ = [
     "place_of",
     "reopened",
     "reset",
+    "says_otherwise",
 ]

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from aiki.journal.operation import StepId
 from aiki.types.errors import NonDeterminismError
 
-__all__ = ["Call", "mismatch"]
+__all__ = ["Call", "mismatch", "says_otherwise"]
 
 MOST_SHOWN = 10
 HASH_SHOWN = 8
@@ -49,6 +49,17 @@ def mismatch(what: str, recorded: Sequence[Call], issued: Sequence[Call], headin
     rows = [headings, ("-" * len(headings[0]), "-" * len(headings[1])), *zip_longest(left, right, fillvalue="")]
     lines = "".join(f"  {first:<{width}}  | {second}".rstrip() + "\n" for first, second in rows)
     return NonDeterminismError(f"{what}\n{lines}{advice}", recorded=[str(call) for call in recorded], issued=[str(call) for call in issued])
+
+
+def says_otherwise(before: set[StepId], now: set[StepId]) -> NonDeterminismError:
+    """Code that is replayed over the same journal calls other steps than it did."""
+    return mismatch(
+        "the code, replayed over the same journal, called other steps than before",
+        [Call(id) for id in sorted(before - now)],
+        [Call(id) for id in sorted(now - before)],
+        ("before, but not now", "now, but not before"),
+        "Take time, chance and ids from the context (ctx.now(), ctx.random(), ctx.uuid()), and everything else from steps.",
+    )
 
 
 def _cells(calls: Iterable[Call]) -> list[str]:
