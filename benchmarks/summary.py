@@ -37,6 +37,7 @@ COLUMNS: Mapping[str, tuple[Column, ...]] = {
         Column("durable_writes_per_run", "writes/run"),
     ),
     "W3": (Column("ms", "ms"), Column("durable_writes_per_run", "writes/run")),
+    "W6": (Column("ms", "ms"), Column("bytes_written_per_step", "bytes/step"), Column("durable_writes_per_run", "writes/run")),
     "W4": (
         Column("late_p50_ms", "late p50 ms"),
         Column("late_p99_ms", "late p99 ms"),

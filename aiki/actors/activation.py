@@ -249,7 +249,10 @@ class Activation:
             self._fill_batch()
             machine = self._machine
             if machine is None:
-                machine = await self._load()
+                try:
+                    machine = await self._load()
+                except Conflict:  # it went on while it was read
+                    continue
             elif self._host.always_replay:
                 machine = await self._load_again(machine)
             if machine is None:

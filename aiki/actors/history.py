@@ -1,12 +1,14 @@
 """A run's whole journal: its sealed segments and what is still in the hot value."""
 
+from typing import NamedTuple
+
 import msgspec
 
-from aiki.journal import Entry, NewJournal, RunState, begun_again, decode_entries, encode_entry, reset
+from aiki.journal import Entry, NewJournal, RunState, begun_again, decode_entries, decode_state, encode_entry, reset
 from aiki.kv import RunStore
 from aiki.types.messages import Again, Reset
 
-__all__ = ["decode_segment", "encode_segment", "keep_segments", "load", "take_up", "write"]
+__all__ = ["Recorded", "decode_segment", "encode_segment", "keep_segments", "load", "read", "take_up", "write"]
 
 SEGMENT = 32 * 1024
 """Bytes after which a segment is full, of a journal that is written as a whole."""
@@ -53,8 +55,30 @@ async def keep_segments(store: RunStore, state: RunState, ttl: float | None) -> 
         begin = end
 
 
+class Recorded(NamedTuple):
+    """A run as it is stored: its state, the revision of that, and its whole journal."""
+
+    state: RunState
+    revision: int
+    journal: list[Entry]
+
+
+async def read(store: RunStore, run_id: str) -> Recorded | None:
+    """The run as it is now; None when there is none (any more)."""
+    seen = 0
+    while (stored := await store.read(run_id)) is not None:
+        state = decode_state(stored.value)
+        try:
+            return Recorded(state, stored.revision, await load(store, state))
+        except LookupError:
+            if stored.revision == seen:
+                raise
+        seen = stored.revision  # a segment may be gone because the run has gone on
+    return None
+
+
 async def load(store: RunStore, state: RunState) -> list[Entry]:
-    """All entries, oldest first."""
+    """All entries, oldest first. `LookupError` when a segment is gone: a newer state does without it."""
     entries: list[Entry] = []
     begin = state.base
     for end in state.sealed:

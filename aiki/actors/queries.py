@@ -5,7 +5,7 @@ import logging
 from aiki.actors import history
 from aiki.actors.definitions import RunDefinition
 from aiki.actors.held import is_held
-from aiki.journal import Entry, RunMachine, RunState, decode_state
+from aiki.journal import Entry, RunMachine, RunState
 from aiki.kv import RunStore
 from aiki.types.failure import ErrorInfo
 from aiki.types.messages import Answer, Query
@@ -46,13 +46,12 @@ def ask_code(machine: RunMachine, query: Query) -> Answer:
 async def ask_stored(store: RunStore, definition: RunDefinition, run_id: str, query: Query, now: float) -> Answer:
     """Replay the run as it is stored, ask, and forget it."""
     try:
-        stored = await store.read(run_id)
-        if stored is None or is_final(stored.state):
+        found = await history.read(store, run_id)
+        if found is None or is_final(found.state.status):
             raise LookupError("the run has no variables: it has not begun, or it has ended")
-        state = decode_state(stored.value)
-        if is_held(state):
-            raise LookupError(f"the run is held: {state.held}")
-        machine = machine_of(definition, state, await history.load(store, state), None)
+        if is_held(found.state):
+            raise LookupError(f"the run is held: {found.state.held}")
+        machine = machine_of(definition, found.state, found.journal, None)
         try:
             machine.begin(now)
             return ask_code(machine, query)

@@ -1,11 +1,13 @@
 """The stored side of one run: its revision, its commits, and its journal's sealed segments."""
 
+import asyncio
+import itertools
 from collections.abc import Callable, Sequence
 
 import msgspec
 
 from aiki.actors import history
-from aiki.journal import Entry, NewJournal, RunState, decode_state, encode_state, forked, place_of
+from aiki.journal import Entry, NewJournal, OutDiscard, RunState, decode_state, encode_state, forked, place_of
 from aiki.kv import RunStore, StoredState
 from aiki.types.errors import Conflict, RunNotFound, StepNotFound
 from aiki.types.failure import ErrorInfo
@@ -15,7 +17,16 @@ from aiki.types.states import is_final
 __all__ = ["StoredRun"]
 
 SEAL_ABOVE = 32 * 1024
-"""Bytes of journal in the hot value above which what is committed already is sealed into a segment."""
+"""Bytes of a state above which the half of it that is committed journal is sealed into a segment."""
+
+MANY, MANY_BYTES = 24, 3 * 1024
+"""Committed entries, and their bytes, that are sealed also below that: each commit writes again what is not sealed."""
+
+MERGED = 16
+"""Segments of `MANY` entries or little more that become one: each commit names all segments."""
+
+LARGEST = 512 * 1024
+"""Bytes of a merged segment."""
 
 
 class StoredRun:
@@ -53,8 +64,12 @@ class StoredRun:
         self._committed, self._base = len(state.entries), state.base
 
     async def journal(self, state: RunState) -> list[Entry]:
-        """The whole journal of a state."""
-        return await history.load(self._store, state)
+        """The whole journal of a state; `Conflict` when it is not the newest any more, and its segments are gone."""
+        try:
+            return await history.load(self._store, state)
+        except LookupError:
+            await self.verify()
+            raise
 
     async def rewrite(self, state: RunState, journal: NewJournal) -> None:
         """Give the state another journal."""
@@ -66,11 +81,10 @@ class StoredRun:
 
     async def forked(self, state: RunState, fork: Fork, now: float) -> list[Entry]:
         """The whole journal of a new run that begins with another one's. `RunNotFound`, `StepNotFound`."""
-        stored = await self._store.read(fork.run_id)
-        if stored is None:
+        found = await history.read(self._store, fork.run_id)
+        if found is None:
             raise RunNotFound(f"run {fork.run_id}, from which this one was forked, is gone", run_id=fork.run_id)
-        source = decode_state(stored.value)
-        journal = await history.load(self._store, source)
+        source, journal = found.state, found.journal
         place = place_of(journal, fork.address, fork.ordinal) if fork.address else None
         if fork.address and place is None:
             raise StepNotFound(f"run {fork.run_id} has no step {fork.address!r} (any more)", run_id=fork.run_id, step=fork.address)
@@ -98,7 +112,7 @@ class StoredRun:
         if state.base != self._base:  # another journal: nothing of it is committed
             self._committed, self._base = 0, state.base
         value = encode_state(state)
-        if len(value) > SEAL_ABOVE and self._committed and _size(state.entries[: self._committed]) > SEAL_ABOVE // 2:
+        if self._worth_sealing(state, len(value)):
             await self._seal(state)
             value = encode_state(state)
         ttl = self._retention if is_final(state.status) else None
@@ -107,6 +121,13 @@ class StoredRun:
         self._committed = len(state.entries)
         if ttl is not None and state.sealed:
             await self.keep_segments(state, ttl)
+
+    def _worth_sealing(self, state: RunState, size: int) -> bool:
+        committed = self._committed
+        if not committed or (committed < MANY and size <= SEAL_ABOVE):
+            return False
+        sealable = _size(state.entries[:committed])
+        return sealable > SEAL_ABOVE // 2 or (committed >= MANY and sealable > MANY_BYTES)
 
     async def hold(self, error: Exception, new: RunState | None = None) -> RunState | None:
         """Mark the run as stalled, whoever wrote it last; answers its state, None when there is nothing to hold.
@@ -134,6 +155,27 @@ class StoredRun:
         state.entries = state.entries[self._committed :]
         state.sealed = [*state.sealed, end]
         self._committed = 0
+        await self._merge(state)
+
+    async def _merge(self, state: RunState) -> None:
+        """Make one of the newest segments, when they are small and many. Those that it replaces are deleted after the commit."""
+        bounds = [state.base, *state.sealed]
+        small = 0
+        while small < len(state.sealed) and MANY <= bounds[-1 - small] - bounds[-2 - small] < MANY * MERGED:
+            small += 1
+        if small < MERGED:
+            return
+        bounds = bounds[-1 - small :]
+        pairs = list(itertools.pairwise(bounds))
+        parts = await asyncio.gather(*(self._store.segment(self.run_id, begin, end) for begin, end in pairs))
+        if sum(map(len, parts)) > LARGEST:
+            return
+        merged = [entry for part in parts for entry in history.decode_segment(part)]
+        await self._store.seal(self.run_id, bounds[0], bounds[-1], history.encode_segment(merged))
+        state.sealed = [*state.sealed[:-small], bounds[-1]]
+        for begin, end in pairs:
+            state.serial += 1
+            state.outbox.append(OutDiscard(state.serial, begin, end))
 
     async def keep_segments(self, state: RunState, ttl: float | None) -> None:
         """The run has ended, and its segments expire with it; or it goes on after all, and they do not (None)."""

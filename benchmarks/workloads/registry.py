@@ -9,6 +9,7 @@ from benchmarks.report import Figures
 from benchmarks.workloads.crash import crash
 from benchmarks.workloads.fan_out import fan_out
 from benchmarks.workloads.latency import latency
+from benchmarks.workloads.long_run import long_run
 from benchmarks.workloads.scale import scale
 from benchmarks.workloads.sleepers import sleepers
 from benchmarks.workloads.throughput import throughput
@@ -38,6 +39,7 @@ WORKLOADS = {
     "W3": Workload("fan-out", fan_out, runs=1, steps=200, logs_steps=True),
     "W4": Workload("sleepers", sleepers, runs=2000, steps=5, logs_steps=True),
     "W5": Workload("crash", crash, runs=50, steps=20, logs_steps=True),
+    "W6": Workload("long run", long_run, runs=1, steps=1000, logs_steps=False),
     "W7": Workload("scale", scale, runs=200_000, steps=120, logs_steps=True),
 }
 

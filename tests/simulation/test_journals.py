@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import random
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -74,7 +75,7 @@ async def path(ctx: Context, length: int) -> list[Any]:
 
 
 def expected(length: int) -> list[Any]:
-    makers = {
+    makers: dict[int, Callable[[int], Any]] = {
         0: lambda index: index * 10,
         1: lambda index: 2000 * len(str(index)),
         2: lambda index: [index * 10, 2000, index + 1000],

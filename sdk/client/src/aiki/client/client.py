@@ -11,6 +11,7 @@ from typing import Any, Literal, Self, TypeVar
 
 from aiki import telemetry
 from aiki.actors import history, roster
+from aiki.actors.history import Recorded
 from aiki.actors.server_clock import ServerClock
 from aiki.actors.versions import RetiredVersions
 from aiki.client.dead_letters import DeadLetters
@@ -364,8 +365,12 @@ class Client(Many):
         return None if stored is None else (decode_state(stored.value), stored.revision)
 
     async def history(self, state: RunState) -> list[Entry]:
-        """A run's whole journal, sealed segments included."""
+        """A run's whole journal, sealed segments included. `LookupError` when the run has gone on and parts of this one are gone."""
         return await history.load(self.store, state)
+
+    async def recorded(self, run_id: str) -> Recorded | None:
+        """A run's state, revision and whole journal, as the store has them now."""
+        return await history.read(self.store, run_id) if is_run_id(run_id) else None
 
     async def runs(self, *, workflow: str | None = None, state: str | None = None, limit: int | None = None) -> AsyncIterator[RunStatus]:
         """Runs, filtered by workflow and state: those that no worker has taken up yet, then those in the store, each by id, descending.

@@ -58,11 +58,11 @@ class _Reader:
 
     async def _read(self, run_id: str, workflow: str, level: int) -> ChildView:
         async with self._slots:
-            found = await self._client.load(run_id)
+            found = await self._client.recorded(run_id)
             if found is None:
                 return await self._queued(run_id, workflow)
-            state, _ = found
-            ids = children_of(state, await self._client.history(state))
+            state = found.state
+            ids = children_of(state, found.journal)
         status = run_status(state)
         return ChildView(
             id=RunId(run_id),

@@ -1,6 +1,7 @@
 """A handle of a run: how a client follows it."""
 
 import asyncio
+import itertools
 import secrets
 from collections.abc import AsyncGenerator, Collection
 from contextlib import aclosing
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, overload
 
 import msgspec
 
+from aiki.actors.history import Recorded
 from aiki.client.address import Mailbox
 from aiki.client.again import begin_again
 from aiki.client.asking import query, update
@@ -232,8 +234,7 @@ class RunHandle(Generic[Output]):
         limits count from now. Steps that run again have the idempotency keys that they had; sub-workflows are new runs.
         When this has returned, the run will go back. Raises `StepNotFound` and `RunNotFound`.
         """
-        state = await self._load()
-        address, ordinal = find_step(self.id, await self._client.history(state), to_step, call)
+        address, ordinal = find_step(self.id, (await self._recorded()).journal, to_step, call)
         word = Reset(id=secrets.token_hex(8), address=address, ordinal=ordinal, reason=reason)
         await self._mailbox.put(await self._mailbox.find(), word, f"{self.id}/{word.id}")
         await begin_again(self._client, self.id, word)
@@ -278,10 +279,11 @@ class RunHandle(Generic[Output]):
         the new run's code calls with the same input are found in the journal; what it does not call any more means nothing, and the rest
         runs. This run stays as it is. Raises `StepNotFound`, `RunNotFound`, `PayloadError`.
         """
-        state = await self._load()
+        found = await self._recorded()
+        state = found.state
         fork = Fork(self.id)
         if to_step is not None:
-            fork = Fork(self.id, *find_step(self.id, await self._client.history(state), to_step, call))
+            fork = Fork(self.id, *find_step(self.id, found.journal, to_step, call))
         if payload is SAME:
             data = state.input
         else:
@@ -297,12 +299,12 @@ class RunHandle(Generic[Output]):
             fork=fork,
         )
 
-    async def _load(self) -> RunState:
-        found = await self._client.load(self.id)
+    async def _recorded(self) -> Recorded:
+        found = await self._client.recorded(self.id)
         if found is None:
             await self._check_exists()
             raise StepNotFound(f"run {self.id} has not begun: it has no steps", run_id=self.id, step="", known=[])
-        return found[0]
+        return found
 
     async def cancel_task(self, name: str, reason: str = "") -> None:
         """Withdraw the outstanding calls of a task (or step, or sub-workflow) by name: the code that waits for them gets `TaskCancelled`.
@@ -377,15 +379,14 @@ class RunHandle(Generic[Output]):
 
         `tree`: its sub-workflows are read as well, and theirs. `RunNotFound` when there is none.
         """
-        found = await self._client.load(self.id)
+        found = await self._client.recorded(self.id)
         if found is None:
             start = await self._client.waiting_start(self.workflow, self.version, self.id)
             if start is not None:
                 return await self._judged(queued_view(start, await self._client.now()), start)
-            if (found := await self._client.load(self.id)) is None:
+            if (found := await self._client.recorded(self.id)) is None:
                 raise self._missing()
-        state, revision = found
-        journal = await self._client.history(state)
+        state, revision, journal = found
         children = await read_tree(self._client, state, journal) if tree else ()
         return await self._judged(run_view(state, journal, revision, children), state)
 
@@ -395,13 +396,19 @@ class RunHandle(Generic[Output]):
 
     async def history(self) -> RunHistory:
         """The run as it is recorded now, to keep in a file and replay (`aiki.testing.replay`). `RunNotFound` when there is none yet."""
-        found = await self._client.store.read(self.id)
-        if found is None:
-            raise self._missing()
-        state = decode_state(found.value)
-        ends = list(zip([state.base, *state.sealed], state.sealed, strict=False))
-        segments = await asyncio.gather(*(self._client.store.segment(self.id, begin, end) for begin, end in ends))
-        return RunHistory(run_id=self.id, workflow=state.workflow, version=state.version, state=found.value, segments=tuple(segments))
+        seen = 0
+        while (found := await self._client.store.read(self.id)) is not None:
+            state = decode_state(found.value)
+            pairs = itertools.pairwise([state.base, *state.sealed])
+            try:
+                segments = await asyncio.gather(*(self._client.store.segment(self.id, begin, end) for begin, end in pairs))
+            except LookupError:
+                if found.revision == seen:
+                    raise
+                seen = found.revision  # it has gone on while it was read
+                continue
+            return RunHistory(run_id=self.id, workflow=state.workflow, version=state.version, state=found.value, segments=tuple(segments))
+        raise self._missing()
 
     def changes(self) -> AsyncGenerator[RunView, None]:
         """The run as it is now, then again after each commit; it ends after the final state. `RunNotFound` when there is no such run.
@@ -414,7 +421,11 @@ class RunHandle(Generic[Output]):
     async def _views(self) -> AsyncGenerator[RunView, None]:
         async with aclosing(Changes(self._client, self.id, self._present).commits()) as commits:
             async for state, revision in commits:
-                yield await self.describe() if state is None else run_view(state, await self._client.history(state), revision)
+                try:
+                    view = None if state is None else run_view(state, await self._client.history(state), revision)
+                except LookupError:
+                    view = None  # it has gone on since
+                yield await self.describe() if view is None else view
 
     async def _present(self) -> tuple[RunState | None, int]:
         found = await self._client.load(self.id)

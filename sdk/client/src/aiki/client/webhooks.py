@@ -160,8 +160,8 @@ class Webhooks:
         client = self._client
         # The mailbox first: what leaves it in between is in the store by then.
         words = await client.store.words(self._subject(ticket))
-        found = await client.load(ticket.run_id)
-        history = [] if found is None else await client.history(found[0])
+        found = await client.recorded(ticket.run_id)
+        history = [] if found is None else found.journal
         given = [word for word in words if isinstance(word, Event)] + [entry for entry in history if isinstance(entry, Received)]
         return next((each.payload for each in given if each.id == ticket.event), None), _recorded(ticket, history)
 

@@ -210,10 +210,10 @@ async def history(session: Session, run_id: str | None, key: str | None, workflo
             _write(export, (await (await client.handle(chosen)).history()).to_json())
             emit({"run": chosen, "file": str(export)}) if session.as_json else click.echo(f"{export}: the history of run {chosen}")
             return
-        found = await client.load(chosen)
+        found = await client.recorded(chosen)
         if found is None:
             await (await client.handle(chosen)).get_status()  # queued, or RunNotFound
-        entries = [] if found is None else await client.history(found[0])
+        entries = [] if found is None else found.journal
     if session.as_json:
         emit([entry_document(entry) for entry in entries])
     else:
