@@ -23,7 +23,7 @@ from aiki.actors.batch import BATCH, BATCH_BYTES, identity, in_order, weight
 from aiki.actors.definitions import RunDefinition
 from aiki.actors.envelope import Envelope, LocalEnvelope
 from aiki.actors.evidence import Evidence, Poisoned, Trial, TriedElsewhere
-from aiki.actors.held import bury_run, is_held, is_terminated, keep_mail
+from aiki.actors.held import bury_run, is_held, is_terminated, keep_mail, poisoned_run
 from aiki.actors.local import LocalSteps
 from aiki.actors.outbox import Outbox
 from aiki.actors.queries import ask_code, machine_of
@@ -477,10 +477,7 @@ class Activation:
         if held:
             self._machine = machine_of(self.definition, state, journal, self._host.environment)  # ended without its code
             return self._machine
-        if self._suspected and self._trial is None:
-            key = self._host.subjects.taken(self.run_id)
-            self._trial = await self._host.evidence.take(key, progress=sum(isinstance(entry, RecordedStep) for entry in journal))
-            self._stored.current = False  # that took its time
+        await self._suspect(journal)
         self._sent.clear()
         self._inherited = stored is not None
         self._local.inherit({(step.address, step.ordinal) for step in state.pending if step.due is None})
@@ -492,6 +489,7 @@ class Activation:
         self._stored.take(stored, state)
         for word in [envelope.message for envelope in self._batch]:
             if isinstance(word, Again | Reset) and (journal := await self._stored.taken_up(state, word, self._host.now())) is not None:
+                await self._suspect(journal)
                 self._sent.clear()
                 machine = self._begin(state, journal)
                 machine.dirty = True
@@ -505,9 +503,14 @@ class Activation:
         self._sent.clear()
         try:
             journal = await self._stored.forked(state, fork, self._host.now())
-        except AikiError as error:
+            await self._suspect(journal)
+        except (AikiError, Poisoned) as error:
+            if isinstance(error, NotConnected):
+                raise
+            # Held, it could not be forked anew: its journal is the other's.
+            why = poisoned_run(self.run_id, error) if isinstance(error, Poisoned) else error
             self._machine = machine = machine_of(self.definition, state, [], self._host.environment)
-            machine.fail(error, self._host.now())
+            machine.fail(why, self._host.now())
             return machine
         machine = self._begin(state, journal)
         machine.dirty = True
@@ -518,6 +521,13 @@ class Activation:
         journal = await self._stored.journal(machine.state)
         if (made := machine.go_back(word, journal, now)) is not None:
             await self._stored.rewrite(machine.state, made)
+
+    async def _suspect(self, journal: list[Entry]) -> None:
+        """Before code is run whose last host may have died of it."""
+        if self._suspected and self._trial is None:
+            key = self._host.subjects.taken(self.run_id)
+            self._trial = await self._host.evidence.take(key, progress=sum(isinstance(entry, RecordedStep) for entry in journal))
+            self._stored.current = False  # that took its time
 
     def _begin(self, state: RunState, journal: list[Entry]) -> RunMachine:
         machine = machine_of(self.definition, state, journal, self._host.environment)
@@ -700,6 +710,9 @@ class Activation:
         mailbox = f"{self._host.subjects.run_mail(self.definition.name, self.definition.version)}{self.run_id}"
         if await bury_run(self._host.dead, self._stored, new, mailbox, self._batch, poisoned):
             await self._keep_mail()
+        elif any(isinstance(envelope.message, Again | Reset) for envelope in self._batch):
+            _log.error("run %s, which had ended, kills its workers when it is taken up again: it stays as it was", self.run_id)
+            self._settle_all()
         else:
             self._refuse_all(ACK_WAIT)
 

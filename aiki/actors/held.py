@@ -20,7 +20,7 @@ from aiki.types.messages import Cancel, Dispatch
 from aiki.types.states import is_final
 from aiki.types.subjects import Subjects
 
-__all__ = ["bury_dispatch", "bury_run", "bury_unreadable", "is_held", "is_terminated", "keep_mail", "poisoned_task"]
+__all__ = ["bury_dispatch", "bury_run", "bury_unreadable", "is_held", "is_terminated", "keep_mail", "poisoned_run", "poisoned_task"]
 
 UNREADABLE_KEPT = 1000
 """Letters of each stream about messages that cannot be read: a stranger may publish any number of them, and the latest are kept."""
@@ -40,7 +40,7 @@ def poisoned_task(task: str, poisoned: Poisoned) -> TaskPoisoned:
     )
 
 
-def _poisoned_run(run_id: str, poisoned: Poisoned) -> RunPoisoned:
+def poisoned_run(run_id: str, poisoned: Poisoned) -> RunPoisoned:
     """Why a run is held."""
     return RunPoisoned(
         f"{len(poisoned.dead)} workers have died while they ran its code or its local steps ({', '.join(poisoned.workers)}); it goes on "
@@ -91,7 +91,7 @@ async def bury_run(
     `new`: its state if it was not written yet. Who dies in between leaves the messages there, and the evidence: whoever gets them next
     comes here again. False when there is no such run, or it has ended; `Conflict` when somebody lives who goes on with it.
     """
-    error = _poisoned_run(run.run_id, poisoned)
+    error = poisoned_run(run.run_id, poisoned)
     state = await run.hold(error, new)
     if state is None:
         return False

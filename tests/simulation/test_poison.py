@@ -9,7 +9,7 @@ import pytest
 
 from aiki.client import RunHandle
 from aiki.clock import VirtualClock, run_virtual
-from aiki.sdk import Client, Context, LetterNotFound, NotRetryable, TaskPoisoned, WorkflowCancelled, event, task, workflow
+from aiki.sdk import Client, Context, LetterNotFound, NotRetryable, TaskPoisoned, WorkflowCancelled, WorkflowFailed, event, task, workflow
 from aiki.transport import Faults
 from tests.simulation.fleet import Fleet, Process
 
@@ -273,3 +273,37 @@ def test_long_calls_that_die_with_the_culprit_are_not_given_up_for_it(seed: int)
         assert await held(scene) == [f"{victim.id}-1"]
 
     play(seed, made, FAULTS, workers=1)
+
+
+def test_a_run_that_had_ended_and_kills_when_it_is_retried_is_held() -> None:
+    async def made(scene: Scene) -> None:
+        scene.poisonous = False
+
+        @workflow(name="bad")
+        async def bad(ctx: Context) -> int:
+            if ctx.attempt == 1:
+                raise ValueError("no")
+            await ctx.step("poison", scene.taste)
+            return 2
+
+        @workflow(name="good")
+        async def good(ctx: Context) -> int:
+            return 1
+
+        await scene.open(bad, good)
+        victim = await bad.enqueue(scene.client)
+        with pytest.raises(WorkflowFailed, match="no"):
+            await result(victim)
+        scene.poisonous = True
+        await victim.retry()
+        assert await held(scene) == [victim.id]
+        deaths = scene.deaths
+        assert 5 <= deaths <= 8
+        await asyncio.sleep(300)
+        assert scene.deaths == deaths
+        assert await result(await good.enqueue(scene.client)) == 1
+        scene.poisonous = False
+        await scene.client.dead_letters().retry(victim.id)
+        assert await result(victim) == 2
+
+    play(1, made)
