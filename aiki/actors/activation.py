@@ -22,6 +22,8 @@ from aiki import telemetry
 from aiki.actors.batch import BATCH, BATCH_BYTES, identity, in_order, weight
 from aiki.actors.definitions import RunDefinition
 from aiki.actors.envelope import Envelope, LocalEnvelope
+from aiki.actors.evidence import Evidence, Poisoned, Trial, TriedElsewhere
+from aiki.actors.held import bury_run, is_held, is_terminated, keep_mail, poisoned_run
 from aiki.actors.keeping import keeping_of
 from aiki.actors.local import LocalSteps
 from aiki.actors.outbox import Outbox
@@ -31,8 +33,20 @@ from aiki.actors.topology import ACK_WAIT
 from aiki.actors.turnstile import Turnstile
 from aiki.actors.watchdog import Watchdog
 from aiki.clock import Clock
-from aiki.journal import Entry, RunMachine, RunState, StepId, Updated, decode_state, encode_state, new_run, reopened
-from aiki.kv import RunStore, StoredState
+from aiki.journal import (
+    Entry,
+    RecordedStep,
+    RunMachine,
+    RunState,
+    StepId,
+    Updated,
+    decode_state,
+    encode_state,
+    new_run,
+    reopened,
+    says_otherwise,
+)
+from aiki.kv import DeadStore, RunStore, StoredState
 from aiki.types.errors import AikiError, Conflict, NonDeterminismError, NotConnected, PayloadTooLarge, RunEnded
 from aiki.types.failure import ErrorInfo
 from aiki.types.messages import (
@@ -70,9 +84,19 @@ VISIBLE_AFTER = 0.25
 MAX_FAILURES = 5
 """Turns that may fail one after another before the run is held."""
 
+HELD_AGAIN = 30.0
+"""Seconds after which a run is tried again that is held because the code does not fit it: by then there may be a worker whose code does."""
+
+ANOTHER_FIRST = 1.0
+"""Seconds after which a suspect is tried again, when another one is being tried here."""
+
 _OUTCOMES = (StepResult, StepFailedOnce)
 
 _log = logging.getLogger("aiki.actors")
+
+
+class _Held(Exception):
+    """The run is held, and its code must not be run."""
 
 
 class _Overtaken(Exception):
@@ -84,6 +108,8 @@ class ActivationHost(Protocol):
 
     clock: Clock
     store: RunStore
+    dead: DeadStore
+    evidence: Evidence
     outbox: Outbox
     watchdog: Watchdog
     worker_id: str
@@ -124,7 +150,9 @@ class Activation:
         self._stored = StoredRun(host.store, run_id, host.subject, host.worker_id, keeping_of(host, definition), host.next_operation)
         self._sent: set[int] = set()
         self._inherited = False
-        self._doubtful = redelivered
+        self._doubtful = self._suspected = redelivered
+        self._trial: Trial | None = None
+        """Of a run whose last host may have died of it."""
         self._late: set[Envelope] = set()
         """Results that nobody waits for any more: the dispatch of one that was withdrawn is gone, so it cannot stand behind the turn."""
         self._unproven = False
@@ -192,11 +220,15 @@ class Activation:
                 try:
                     await self._drive()
                     self._failures = 0
+                    self._acquit()
                 except _Overtaken:
                     # Whoever overtook us holds a message of their own. Ours, applied already, are to be delivered again:
                     # acknowledging them could take away what stands behind the other's turn.
                     self.evict()
                     self._refuse_all(ACK_WAIT)
+                except (Poisoned, _Held, TriedElsewhere, NonDeterminismError) as reason:
+                    self.evict()
+                    await self._put_aside(reason)
                 except (asyncio.CancelledError, NotConnected):
                     raise
                 except Exception as error:
@@ -208,6 +240,9 @@ class Activation:
             self._refuse_all(0.0)
         finally:
             self._driver = None
+            if self._trial is not None:
+                self._trial.given_back()
+                self._trial = None
             self._host.turn_ended(self)
 
     async def _drive(self) -> None:
@@ -440,8 +475,15 @@ class Activation:
             return await self._load_ended(stored)
         else:
             state = decode_state(stored.value)
+        held = is_held(state)
+        if held and not is_terminated(self._batch):
+            raise _Held
         self._stored.take(stored, state)
         journal = await self._stored.journal(state)
+        if held:
+            self._machine = machine_of(self.definition, state, journal, self._host.environment)  # ended without its code
+            return self._machine
+        await self._suspect(journal)
         self._sent.clear()
         self._inherited = stored is not None
         self._local.inherit({(step.address, step.ordinal) for step in state.pending if step.due is None})
@@ -453,6 +495,7 @@ class Activation:
         self._stored.take(stored, state)
         for word in [envelope.message for envelope in self._batch]:
             if isinstance(word, Again | Reset) and (journal := await self._stored.taken_up(state, word, self._host.now())) is not None:
+                await self._suspect(journal)
                 self._sent.clear()
                 machine = self._begin(state, journal)
                 machine.dirty = True
@@ -466,9 +509,14 @@ class Activation:
         self._sent.clear()
         try:
             journal = await self._stored.forked(state, fork, self._host.now())
-        except AikiError as error:
+            await self._suspect(journal)
+        except (AikiError, Poisoned) as error:
+            if isinstance(error, NotConnected):
+                raise
+            # Held, it could not be forked anew: its journal is the other's.
+            why = poisoned_run(self.run_id, error) if isinstance(error, Poisoned) else error
             self._machine = machine = machine_of(self.definition, state, [], self._host.environment)
-            machine.fail(error, self._host.now())
+            machine.fail(why, self._host.now())
             return machine
         machine = self._begin(state, journal)
         machine.dirty = True
@@ -480,12 +528,21 @@ class Activation:
         if (made := machine.go_back(word, journal, now)) is not None:
             await self._stored.rewrite(machine.state, made)
 
+    async def _suspect(self, journal: list[Entry]) -> None:
+        """Before code is run whose last host may have died of it."""
+        if self._suspected and self._trial is None:
+            key = self._host.subjects.taken(self.run_id)
+            self._trial = await self._host.evidence.take(key, progress=sum(isinstance(entry, RecordedStep) for entry in journal))
+            self._stored.current = False  # that took its time
+
     def _begin(self, state: RunState, journal: list[Entry]) -> RunMachine:
         machine = machine_of(self.definition, state, journal, self._host.environment)
         self._host.watchdog.enter(self.run_id)
-        machine.begin(self._host.now())
-        self._host.watchdog.leave()
         self._machine = machine
+        try:
+            machine.begin(self._host.now())
+        finally:
+            self._host.watchdog.leave()
         return machine
 
     async def _find_start(self) -> Start | None:
@@ -509,7 +566,7 @@ class Activation:
         machine.dirty |= dirty
         machine.rung = rung
         if not between_attempts and machine.issued != issued:
-            machine.fail(_says_otherwise(issued, machine.issued), self._host.now())
+            machine.fail(says_otherwise(issued, machine.issued), self._host.now())
         return machine
 
     async def _commit(self, machine: RunMachine, now: float) -> None:
@@ -632,6 +689,51 @@ class Activation:
             await self._hold(error)
         self._refuse_all(delay)
 
+    def _acquit(self) -> None:
+        """The turn is over, and we are still here."""
+        self._suspected = False
+        if self._trial is not None:
+            self._trial.passed()
+            self._trial = None
+
+    async def _put_aside(self, reason: Exception) -> None:
+        """The run is not to go on now; its messages leave the queue, or come again later."""
+        try:
+            match reason:
+                case Poisoned():
+                    await self._give_up(reason)
+                case _Held():
+                    await self._keep_mail()
+                case TriedElsewhere():
+                    self._refuse_all(ANOTHER_FIRST)
+                case _:
+                    await self._hold(reason)
+                    self._refuse_all(HELD_AGAIN)
+        except Conflict:  # somebody lives who goes on with it
+            self._refuse_all(ACK_WAIT)
+        except NotConnected:
+            raise
+        except Exception as error:
+            await self._failed(error)
+
+    async def _give_up(self, poisoned: Poisoned) -> None:
+        start = next((envelope.message for envelope in self._batch if isinstance(envelope.message, Start)), None)
+        start = start or await self._find_start()
+        new = None if start is None else new_run(start, self._host.now())
+        mailbox = f"{self._host.subjects.run_mail(self.definition.name, self.definition.version)}{self.run_id}"
+        if await bury_run(self._host.dead, self._stored, new, mailbox, self._batch, poisoned):
+            await self._keep_mail()
+        elif any(isinstance(envelope.message, Again | Reset) for envelope in self._batch):
+            _log.error("run %s, which had ended, kills its workers when it is taken up again: it stays as it was", self.run_id)
+            self._settle_all()
+        else:
+            self._refuse_all(ACK_WAIT)
+
+    async def _keep_mail(self) -> None:
+        envelopes = [*self._held, *self._batch]
+        await keep_mail(self._host.dead, self._host.store, self.run_id, envelopes)
+        self._refuse_all(0.0)
+
     async def _hold(self, error: Exception) -> None:
         try:
             await self._stored.hold(error)
@@ -657,17 +759,6 @@ def _report(activation: "weakref.ref[Activation]", message: Mail) -> None:
     """A local step has come to something. While it runs, the host holds its activation: the reference is weak so that there is no cycle."""
     if (alive := activation()) is not None:
         alive.deliver(LocalEnvelope(message))
-
-
-def _says_otherwise(before: set[StepId], now: set[StepId]) -> NonDeterminismError:
-    recorded, issued = ([f"{address}, call {ordinal + 1}" for address, ordinal in sorted(ids)] for ids in (before - now, now - before))
-    return NonDeterminismError(
-        "the code, replayed over the same journal, called other steps than before\n"
-        f"  before, but not now: {', '.join(recorded) or 'none'}\n  now, but not before: {', '.join(issued) or 'none'}\n"
-        "Take time, chance and ids from the context (ctx.now(), ctx.random(), ctx.uuid()), and everything else from steps.",
-        recorded=recorded,
-        issued=issued,
-    )
 
 
 def _set(signal: "asyncio.Future[None]") -> None:

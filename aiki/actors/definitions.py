@@ -40,6 +40,10 @@ class RunDefinition(Protocol):
     def archive(self) -> bool | None:
         """Whether its runs are archived before they expire; None: as the worker says."""
 
+    @property
+    def on_nondeterminism(self) -> Literal["fail", "hold"]:
+        """What becomes of a run that the code does not fit."""
+
     def program(self, machine: RunMachine) -> Coroutine[Any, Any, bytes]:
         """The code of one run."""
 
@@ -60,6 +64,14 @@ class TaskDefinition(Protocol):
     @property
     def on_cancel(self) -> Literal["tell", "raise"]:
         """What happens to a body that nobody waits for any more."""
+
+    @property
+    def max_deaths(self) -> int:
+        """Workers that may die of one call before it is given up."""
+
+    @property
+    def on_poison(self) -> Literal["hold", "fail"]:
+        """What becomes of a call that is given up: it waits in the dead-letter list, or fails."""
 
     async def execute(self, payload: bytes, *, run_id: str, attempt: int, key: str, pulse: Pulse | None = None) -> bytes:
         """Validate the payload, run the body, validate and encode its result."""

@@ -17,6 +17,8 @@ from aiki.actors.activation import Activation, ended_of
 from aiki.actors.cache import ActivationCache
 from aiki.actors.definitions import RunDefinition
 from aiki.actors.envelope import ABSENT, Envelope, MailEnvelope, WarmEnvelope
+from aiki.actors.evidence import Evidence
+from aiki.actors.held import bury_unreadable
 from aiki.actors.outbox import Outbox
 from aiki.actors.queries import ask_stored
 from aiki.actors.server_clock import ServerClock
@@ -25,7 +27,7 @@ from aiki.actors.watchdog import Watchdog
 from aiki.actors.window import Window
 from aiki.clock import Clock, SystemClock
 from aiki.journal import RunState
-from aiki.kv import RunStore
+from aiki.kv import DeadStore, RunStore
 from aiki.transport.port import Consumption, Delivery, Message, Subscription, Transport
 from aiki.types.messages import Answer, Query, decode_mail, decode_request, decode_serials, encode
 from aiki.types.retention import Retention
@@ -79,6 +81,8 @@ class Host:
         self.id = secrets.token_hex(6)
         self.subject = subjects.host_prefix + self.id
         self.store = RunStore(transport, subjects)
+        self.dead = DeadStore(transport, subjects)
+        self.evidence = Evidence(transport, subjects, self.subject, worker_id, self.clock)
         self.outbox = Outbox(transport, subjects, self.subject)
         self.watchdog = Watchdog()
         self.commits = Turnstile(COMMITS)
@@ -248,8 +252,8 @@ class Host:
         try:
             message = decode_mail(delivery.data)
         except ValueError as error:
-            _log.error("run %s: a message cannot be decoded and is dropped: %s", run_id, error)
-            delivery.term("cannot be decoded")
+            _log.error("run %s: a message cannot be decoded and is put aside: %s", run_id, error)
+            self.put_aside(delivery, self.subjects.mail_stream, error)
             return
         activation = self._cache.get(run_id)
         if activation is None:
@@ -294,6 +298,12 @@ class Host:
 
     def _work_on(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
+        self._works.add(task)
+        task.add_done_callback(self._works.discard)
+
+    def put_aside(self, delivery: Delivery, stream: str, error: Exception) -> None:
+        """A message of that stream cannot be read: it goes into the dead-letter list."""
+        task = bury_unreadable(self.transport, self.subjects, delivery, stream, error)
         self._works.add(task)
         task.add_done_callback(self._works.discard)
 

@@ -5,10 +5,11 @@ the state with a later commit, once this host has itself seen its publish acknow
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from aiki import telemetry
+from aiki.actors.versions import RetiredVersions
 from aiki.journal import (
     ChildRun,
     OutAlarm,
@@ -23,14 +24,16 @@ from aiki.journal import (
     RunState,
     StepId,
 )
+from aiki.kv import RunStore
 from aiki.schema import payload_hash
 from aiki.transport.port import Ack, Transport
 from aiki.transport.surely import surely
-from aiki.types.errors import Conflict, OutcomeUnknown, RequestTimeout
-from aiki.types.messages import Cancel, Dispatch, Start, Wake, attempts_made, encode
+from aiki.types.errors import Conflict, OutcomeUnknown, RequestTimeout, VersionRetired
+from aiki.types.failure import ErrorInfo
+from aiki.types.messages import Cancel, Dispatch, Ended, Start, Wake, attempts_made, encode
 from aiki.types.subjects import Subjects
 
-__all__ = ["DEFAULT_QUEUE", "EARLY", "Outbox"]
+__all__ = ["AGAIN_HEADER", "DEFAULT_QUEUE", "EARLY", "Outbox"]
 
 EARLY = 2.0
 """Seconds by which alarms are set ahead of their instants, for the host to wait for the rest.
@@ -38,6 +41,9 @@ EARLY = 2.0
 The server fires dense schedules up to 0.25 s late, and a run that was evicted must be read and replayed before its instant, of which one
 worker does some ten thousand a second at best.
 """
+
+AGAIN_HEADER = "Aiki-Again"
+"""On a dispatch that may have been sent before: its worker looks for evidence against it, though it is delivered for the first time."""
 
 DEFAULT_QUEUE = "default"
 PAUSE = 0.05
@@ -55,6 +61,8 @@ class Outbox:
         self._transport = transport
         self._subjects = subjects
         self._host_subject = host_subject
+        self._retired: dict[str, RetiredVersions] = {}
+        """By region."""
 
     async def flush(self, state: RunState, pending: Lookup, sent: set[int], *, again: bool) -> None:
         """Send the entries whose serial is not in `sent`, and add them to it. `again`: a predecessor may have sent them."""
@@ -62,7 +70,8 @@ class Outbox:
         if not owed:
             return
         while owed:
-            answers = [(entry, self._publish(entry, state, pending, again)) for entry in owed]
+            refused = await self._refused(owed, pending) if any(isinstance(entry, OutChild) for entry in owed) else {}
+            answers = [(entry, self._publish(entry, state, pending, again, refused)) for entry in owed]
             if len(answers) > 1:  # each is looked at, also when one of them raises
                 await asyncio.gather(*(answer for _, answer in answers if answer is not None), return_exceptions=True)
             owed = []
@@ -78,7 +87,9 @@ class Outbox:
             if owed:
                 await asyncio.sleep(PAUSE)
 
-    def _publish(self, entry: Outgoing, state: RunState, pending: Lookup, again: bool) -> "asyncio.Future[Any] | None":
+    def _publish(
+        self, entry: Outgoing, state: RunState, pending: Lookup, again: bool, refused: Mapping[int, VersionRetired]
+    ) -> "asyncio.Future[Any] | None":
         message_id = f"{state.run_id}/{entry.serial}"
         match entry:
             case OutDispatch():
@@ -98,7 +109,12 @@ class Outbox:
                 return asyncio.ensure_future(self._withdraw(entry, state))
             case OutChild():
                 step = pending((entry.address, entry.ordinal))
-                return None if step is None or step.child is None else self._start_child(step, step.child, state, message_id)
+                if step is None or step.child is None:
+                    return None
+                if (error := refused.get(entry.serial)) is not None:
+                    ended = Ended(step.child.run_id, "failed", None, ErrorInfo.of(error))
+                    return self._transport.publish(self._mailbox(state), encode(ended), message_id=f"{message_id}/refused")
+                return self._start_child(step, step.child, state, message_id)
             case OutClose():
                 child = entry.child
                 word = Cancel(
@@ -145,6 +161,8 @@ class Outbox:
         )
         subject = self._task_subject(state, step.queue, step.name, entry.serial)
         headers = telemetry.outgoing(state.trace)
+        if again:
+            headers = {**(headers or {}), AGAIN_HEADER: "1"}
         if entry.due is not None:
             delay = f"{self._subjects.delay_prefix}{state.run_id}.{entry.serial}"
             return self._transport.schedule(delay, entry.due, subject, data, headers=headers, message_id=message_id)
@@ -189,6 +207,26 @@ class Outbox:
         )
         target = self._of(child).run_start(child.workflow, child.version, child.run_id)
         return self._transport.publish(target, encode(start), headers=state.trace or None, message_id=message_id)
+
+    async def _refused(self, owed: Sequence[Outgoing], pending: Lookup) -> dict[int, VersionRetired]:
+        """The starts of children whose version takes no new runs. One that exists already goes on, and its end is waited for."""
+        refused: dict[int, VersionRetired] = {}
+        for entry in owed:
+            step = pending((entry.address, entry.ordinal)) if isinstance(entry, OutChild) else None
+            if step is not None and (child := step.child) is not None:
+                subjects = self._of(child)
+                retired = self._retired.setdefault(subjects.region, RetiredVersions(self._transport, subjects))
+                if await retired.has(child.workflow, child.version) and not await self._exists(child, subjects):
+                    try:
+                        await retired.check(child.workflow, child.version)
+                    except VersionRetired as error:
+                        refused[entry.serial] = error
+        return refused
+
+    async def _exists(self, child: ChildRun, subjects: Subjects) -> bool:
+        store = RunStore(self._transport, subjects)
+        waiting = await store.start(subjects.run_start(child.workflow, child.version, child.run_id))
+        return waiting is not None or (await surely(lambda: store.read(child.run_id))).answer is not None
 
     async def notify(self, mailbox: str, data: bytes, message_id: str) -> None:
         """Put a message into somebody's mailbox; returns when it is stored."""

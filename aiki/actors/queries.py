@@ -4,6 +4,7 @@ import logging
 
 from aiki.actors import history
 from aiki.actors.definitions import RunDefinition
+from aiki.actors.held import is_held
 from aiki.journal import Entry, RunMachine, RunState
 from aiki.kv import RunStore
 from aiki.types.failure import ErrorInfo
@@ -26,6 +27,7 @@ def machine_of(definition: RunDefinition, state: RunState, journal: list[Entry],
         deadline=state.deadline if state.deadline is not None else definition.deadline,
         cleanup=definition.cleanup,
         environment=environment,
+        hold=definition.on_nondeterminism == "hold",
     )
 
 
@@ -47,6 +49,8 @@ async def ask_stored(store: RunStore, definition: RunDefinition, run_id: str, qu
         found = await history.read(store, run_id)
         if found is None or is_final(found.state.status):
             raise LookupError("the run has no variables: it has not begun, or it has ended")
+        if is_held(found.state):
+            raise LookupError(f"the run is held: {found.state.held}")
         machine = machine_of(definition, found.state, found.journal, None)
         try:
             machine.begin(now)

@@ -128,16 +128,23 @@ class StoredRun:
         sealable = _size(state.entries[:committed])
         return sealable > SEAL_ABOVE // 2 or (committed >= MANY and sealable > MANY_BYTES)
 
-    async def hold(self, error: Exception) -> None:
-        """Mark the run as stalled, whoever wrote it last."""
+    async def hold(self, error: Exception, new: RunState | None = None) -> RunState | None:
+        """Mark the run as stalled, whoever wrote it last; answers its state, None when there is nothing to hold.
+
+        `new`: what it is when nobody has written it yet. One that is held for that very reason is not written again.
+        """
         stored = await self._store.read(self.run_id)
-        if stored is None or is_final(stored.state):
-            return
-        state = decode_state(stored.value)
-        state.status = "stalled"
-        state.held = ErrorInfo.of(error)
-        operation = self._next_operation()
-        await self._store.commit(self.run_id, encode_state(state), stored.revision, state="stalled", operation=operation)
+        if stored is not None and is_final(stored.state):
+            return None
+        state = new if stored is None else decode_state(stored.value)
+        if state is None:
+            return None
+        why = ErrorInfo.of(error)
+        if state.status != "stalled" or state.held is None or (state.held.code, state.held.message) != (why.code, why.message):
+            state.status, state.held, state.operation = "stalled", why, self._next_operation()
+            revision = 0 if stored is None else stored.revision
+            await self._store.commit(self.run_id, encode_state(state), revision, state="stalled", operation=state.operation)
+        return state
 
     async def _seal(self, state: RunState) -> None:
         """Move the entries that are committed already into a segment. If we die before the next commit, nobody refers to it."""

@@ -11,16 +11,21 @@ import logging
 from aiki.actors import queues, report, topology
 from aiki.actors.beats import Beats
 from aiki.actors.definitions import TaskDefinition
+from aiki.actors.evidence import Poisoned, TriedElsewhere
+from aiki.actors.held import bury_dispatch
 from aiki.actors.host import Host
 from aiki.actors.work import Work
 from aiki.transport.port import Consumption, Delivery
-from aiki.types.errors import NotConnected, OutcomeUnknown, RequestTimeout
+from aiki.types.errors import NotConnected, OutcomeUnknown, RequestTimeout, TransportError
 from aiki.types.messages import Dispatch, Resume, StepFailedOnce, StepResult, decode_dispatch
 
 __all__ = ["TaskWorker"]
 
 PAUSE = 2.0
 """Seconds before a dispatch is taken up again that could not be dealt with."""
+
+ANOTHER_FIRST = 1.0
+"""Seconds after which a suspect is tried again, when another one is being tried here."""
 
 _log = logging.getLogger("aiki.actors")
 
@@ -84,8 +89,8 @@ class TaskWorker:
         try:
             dispatch = decode_dispatch(delivery.data)
         except ValueError as error:
-            _log.error("a dispatch of task %r cannot be decoded and is dropped: %s", self._definition.name, error)
-            delivery.term("cannot be decoded")
+            _log.error("a dispatch of task %r cannot be decoded and is put aside: %s", self._definition.name, error)
+            self._host.put_aside(delivery, self._host.subjects.task_stream, error)
             return
         work = self._running[delivery] = Work(self._host, self._definition, self._beats, dispatch, delivery)
         work.task = asyncio.create_task(self._handle(work))
@@ -101,6 +106,10 @@ class TaskWorker:
                 await self._report(work.dispatch, message)
             delivery.ack()
             reported = True
+        except Poisoned as poisoned:
+            reported = await self._give_up(work.dispatch, delivery, poisoned)
+        except TriedElsewhere:
+            delivery.nak(ANOTHER_FIRST)
         except NotConnected:
             pass
         except (OutcomeUnknown, RequestTimeout):
@@ -110,6 +119,17 @@ class TaskWorker:
             work.close(settled=reported)
             for copy in self._copies.pop(delivery.sequence, ()):
                 copy.ack() if reported else copy.nak(PAUSE)
+
+    async def _give_up(self, dispatch: Dispatch, delivery: Delivery, poisoned: Poisoned) -> bool:
+        """The step stays as it is: who retries the letter sends this very dispatch again. False when that could not be written."""
+        try:
+            await bury_dispatch(self._host.dead, dispatch, delivery, poisoned)
+        except TransportError as error:
+            _log.error("run %s: a call of task %r could not be put into the dead-letter list: %s", dispatch.run_id, dispatch.task, error)
+            delivery.nak(PAUSE)
+            return False
+        delivery.ack()
+        return True
 
     async def _report(self, dispatch: Dispatch, message: StepResult | StepFailedOnce | None) -> None:
         if message is None:

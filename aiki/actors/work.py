@@ -7,13 +7,17 @@ from aiki.actors import report, topology
 from aiki.actors.attempts import AttemptLimits, Ended, lost, run_attempts, step_key
 from aiki.actors.beats import Beats, BeatWriter
 from aiki.actors.definitions import TaskDefinition
+from aiki.actors.evidence import Poisoned
+from aiki.actors.held import poisoned_task
 from aiki.actors.host import Host
+from aiki.actors.outbox import AGAIN_HEADER
 from aiki.actors.pulse import BodyPulse
 from aiki.journal import PendingStep, decode_state
 from aiki.transport.port import Delivery
 from aiki.types.errors import TaskTimedOut
 from aiki.types.failure import ErrorInfo
 from aiki.types.messages import NOT_BEGUN, Dispatch, StepBegun, StepFailedOnce, StepResult
+from aiki.types.retry import Retry
 from aiki.types.states import is_final
 
 __all__ = ["Work"]
@@ -48,7 +52,37 @@ class Work:
                 self.task.cancel()
 
     async def outcome(self) -> StepResult | StepFailedOnce | None:
-        """Run the body, unless that is of no use any more. None: the run does not wait for this dispatch."""
+        """Run the body, unless that is of no use any more. None: the run does not wait for this dispatch.
+
+        `Poisoned` when it has killed so many workers that it is to be held, `TriedElsewhere` when it must wait for another suspect.
+        """
+        retry = self.dispatch.retry if self.dispatch.retry is not None else self._definition.retry
+        if (self.delivery.attempt == 1 and AGAIN_HEADER not in self.delivery.headers) or lost(self._definition.name, retry) is not None:
+            return await self._outcome(retry)
+        return await self._try(retry)
+
+    async def _try(self, retry: Retry) -> StepResult | StepFailedOnce | None:
+        """The same, of a dispatch that another worker may have died of."""
+        dispatch, definition = self.dispatch, self._definition
+        key = self._host.subjects.taken(dispatch.run_id, dispatch.serial)
+        try:
+            trial = await self._host.evidence.take(key, most=definition.max_deaths)
+        except Poisoned as poisoned:
+            if await self._step() is None:
+                return None
+            if definition.on_poison == "hold":
+                raise
+            return self._failed(ErrorInfo.of(poisoned_task(definition.name, poisoned)))
+        try:
+            # That took its time: only now is it asked whether the step still waits.
+            outcome = await self._outcome(retry)
+        except BaseException:
+            trial.given_back()
+            raise
+        trial.passed()  # before the outcome is told: what dies of that is not the body's fault
+        return outcome
+
+    async def _outcome(self, retry: Retry) -> StepResult | StepFailedOnce | None:
         dispatch, host = self.dispatch, self._host
         details, start_by = dispatch.details, dispatch.start_by
         if self._is_doubtful():
@@ -59,7 +93,6 @@ class Work:
             start_by = step.start_by  # None once a worker has begun it
         if start_by is not None and host.now() >= start_by:
             return self._failed(ErrorInfo.of(TaskTimedOut("it was taken up later than its start_timeout allows", limit="start_timeout")))
-        retry = dispatch.retry if dispatch.retry is not None else self._definition.retry
         if self.delivery.attempt > 1 and (error := lost(self._definition.name, retry)) is not None:
             return self._failed(error)
         if start_by is not None and not await self._say_begun(start_by):
@@ -79,7 +112,7 @@ class Work:
         A server that dies may forget acknowledgements and counts: what is old, or older than the last reconnect, is asked about.
         """
         delivery = self.delivery
-        if delivery.attempt > 1 or delivery.timestamp < self._host.doubt_before:
+        if delivery.attempt > 1 or AGAIN_HEADER in delivery.headers or delivery.timestamp < self._host.doubt_before:
             return True
         return self._host.now() - delivery.timestamp > topology.ACK_WAIT
 

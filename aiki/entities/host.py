@@ -13,6 +13,7 @@ from functools import partial
 from msgspec.structs import replace
 
 from aiki.actors import topology
+from aiki.actors.held import bury_unreadable
 from aiki.clock import Clock, SystemClock
 from aiki.entities.activation import Activation
 from aiki.entities.caller import Caller
@@ -67,6 +68,7 @@ class EntityHost:
         self._keeper: asyncio.Task[None] | None = None
         self._sweeper: asyncio.TimerHandle | None = None
         self._stopping = False
+        self._burials: set[asyncio.Task[None]] = set()
 
     # -- what activations need
 
@@ -174,8 +176,10 @@ class EntityHost:
         try:
             call = decode_call(delivery.data)
         except ValueError as error:
-            _log.error("a message on %s cannot be decoded and is dropped: %s", delivery.subject, error)
-            delivery.term("cannot be decoded")
+            _log.error("a message on %s cannot be decoded and is put aside: %s", delivery.subject, error)
+            burial = bury_unreadable(self.transport, self.subjects, delivery, self.subjects.mail_stream, error)
+            self._burials.add(burial)
+            burial.add_done_callback(self._burials.discard)
             return
         self._activation(definition, call).deliver(MailEnvelope(call, delivery, self.transport))
 

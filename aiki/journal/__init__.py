@@ -3,6 +3,7 @@
 from aiki.journal.limits import CLEANUP
 from aiki.journal.loop import DeterministicLoop, Shield
 from aiki.journal.machine import Program, QueryHandler, RunMachine
+from aiki.journal.mismatch import Call, mismatch, says_otherwise
 from aiki.journal.operation import Body, Operation, Outcome, StepId, StepOptions
 from aiki.journal.reset import NewJournal, forked, place_of, reset
 from aiki.journal.state import (
@@ -54,6 +55,7 @@ __all__ = [
     "Alarm",
     "Archival",
     "Body",
+    "Call",
     "CancelAsked",
     "ChildRun",
     "Continued",
@@ -103,8 +105,10 @@ __all__ = [
     "encode_entry",
     "encode_state",
     "forked",
+    "mismatch",
     "new_run",
     "place_of",
     "reopened",
     "reset",
+    "says_otherwise",
 ]

@@ -102,6 +102,7 @@ class RunMachine:
         deadline: float | None = None,
         cleanup: float = CLEANUP,
         environment: object = None,
+        hold: bool = False,
     ) -> None:
         self.state = state
         self.environment = environment
@@ -136,6 +137,8 @@ class RunMachine:
         self.queries: Mapping[str, QueryHandler] = {}
         """Given by the program: what answers a query, by name."""
         self._evicted = False
+        self._hold = hold
+        """`NonDeterminismError` is raised to the caller, who is to forget this machine, instead of failing the run."""
 
     @property
     def dirty(self) -> bool:
@@ -576,6 +579,8 @@ class RunMachine:
         try:
             self._steps.take_up_new(now)
         except NonDeterminismError as error:
+            if self._hold:
+                raise
             self._end_attempt(error, now)
             return
         if self.loop.cancellations != self._cancellations:

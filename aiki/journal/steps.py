@@ -15,6 +15,7 @@ import msgspec
 
 from aiki.journal.expiry import limit_of, next_instant, timed_out
 from aiki.journal.loop import DeterministicLoop
+from aiki.journal.mismatch import Call, mismatch
 from aiki.journal.operation import Body, Operation, Outcome, StepId, StepOptions, keyed_address
 from aiki.journal.record import Record
 from aiki.journal.state import (
@@ -455,17 +456,12 @@ class Steps:
         self._record.owe(OutDispatch(step.serial, step.address, step.ordinal, due))
 
     def _non_determinism(self) -> NonDeterminismError:
-        recorded = [f"{step.name} ({step.address}, call {step.ordinal + 1})" for _, step, _ in self._unconsumed.values()]
-        issued = [f"{operation.name} ({operation.id[0]}, call {operation.id[1] + 1})" for operation in self._new]
-        return NonDeterminismError(
-            "the code does not fit the recorded journal\n"
-            + "  recorded, but not issued by the code:\n"
-            + "".join(f"    {line}\n" for line in recorded[:10])
-            + "  issued by the code, but not recorded:\n"
-            + "".join(f"    {line}\n" for line in issued[:10])
-            + "Was the workflow changed without a new version?",
-            recorded=recorded,
-            issued=issued,
+        return mismatch(
+            "the code does not fit the recorded journal",
+            [Call(id, index + 1) for id, (index, _, optional) in self._unconsumed.items() if not optional],
+            [Call(operation.id) for operation in self._new],
+            ("recorded, but not called by the code", "called by the code, but not recorded"),
+            "Was the workflow changed without a new version?",
         )
 
 

@@ -1,9 +1,21 @@
 """The stores: states of actors under compare-and-set."""
 
 from aiki.kv.actor_store import OPERATION_HEADER, STATE_HEADER, ActorStore, StoredState
+from aiki.kv.dead_store import DeadStore, KeptMessage
 from aiki.kv.entity_store import EntityStore
 from aiki.kv.run_store import RunStore
 from aiki.kv.schedule_store import ScheduleStore
 from aiki.kv.secret_store import SecretStore
 
-__all__ = ["OPERATION_HEADER", "STATE_HEADER", "ActorStore", "EntityStore", "RunStore", "ScheduleStore", "SecretStore", "StoredState"]
+__all__ = [
+    "OPERATION_HEADER",
+    "STATE_HEADER",
+    "ActorStore",
+    "DeadStore",
+    "EntityStore",
+    "KeptMessage",
+    "RunStore",
+    "ScheduleStore",
+    "SecretStore",
+    "StoredState",
+]

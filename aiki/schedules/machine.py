@@ -20,6 +20,7 @@ __all__ = [
     "firing_is_due",
     "pause",
     "recall",
+    "refuse",
     "resume",
     "ring",
     "trigger",
@@ -94,6 +95,21 @@ def recall(state: ScheduleState, now: float) -> None:
     if early:
         state.planned = min(firing.planned for firing in early)
         state.alarm = None
+
+
+def refuse(state: ScheduleState, now: float, reason: str) -> None:
+    """Strike out the starts that are owed and cannot be: their firings are noted as refused, and nobody waits for their runs."""
+    owed = {entry.run_id for entry in state.outbox if isinstance(entry, OutStart)}
+    state.outbox = [entry for entry in state.outbox if not isinstance(entry, OutStart)]
+    state.counts.refused += len(owed)
+    for run_id in owed:
+        end_run(state, run_id)
+    for place, firing in enumerate(state.recent):
+        if firing.run_id in owed:
+            state.recent[place] = Firing(firing.planned, now, "refused", None, reason)
+            state.counts.fired -= firing.outcome == "fired"
+            state.counts.triggered -= firing.outcome == "triggered"
+            state.counts.backfilled -= firing.outcome == "backfilled"
 
 
 def pause(state: ScheduleState, now: float, reason: str) -> None:

@@ -24,7 +24,7 @@ __all__ = [
     "encode_schedule",
 ]
 
-Outcome = Literal["fired", "triggered", "backfilled", "skipped", "missed", "overlapping", "buffered", "cancelled", "terminated"]
+Outcome = Literal["fired", "triggered", "backfilled", "skipped", "missed", "overlapping", "buffered", "cancelled", "terminated", "refused"]
 Ending = Literal["cancelled", "terminated"]
 """What a run was told to be, so that a firing can take its place."""
 
@@ -42,7 +42,7 @@ class Firing(msgspec.Struct, frozen=True, array_like=True):
 class Counts(msgspec.Struct, array_like=True):
     """How many firings had which outcome. `fired` are the planned ones: `max_firings` bounds them.
 
-    `cancelled` and `terminated` count the runs that were told to end.
+    `cancelled` and `terminated` count the runs that were told to end, `refused` those that could not be started.
     """
 
     fired: int = 0
@@ -53,6 +53,7 @@ class Counts(msgspec.Struct, array_like=True):
     overlapping: int = 0
     cancelled: int = 0
     terminated: int = 0
+    refused: int = 0
 
 
 class Backfill(msgspec.Struct, frozen=True, array_like=True):

@@ -10,6 +10,7 @@
     │   └── PayloadTooLarge        a value is larger than the limit
     ├── IdempotencyConflict        the same key was used with another payload
     ├── UnknownWorkflow            nobody serves that workflow or version
+    ├── VersionRetired             that version of the workflow takes no new runs
     ├── RunNotFound                there is no run with that id
     ├── RunEnded                   the run has ended: it takes no messages any more
     ├── NotRetryable               the run has not ended, or has a result: it cannot be retried
@@ -31,7 +32,8 @@
     ├── TaskFailed                 raised inside a workflow: a task failed for good
     │   ├── TaskCancelled          ... because it was cancelled
     │   ├── TaskTimedOut           ... because it took too long: `limit` says which limit that was
-    │   └── WorkerLost             ... because its worker was lost, and its strategy says not to run it again then
+    │   ├── WorkerLost             ... because its worker was lost, and its strategy says not to run it again then
+    │   └── TaskPoisoned           ... because it has killed each worker that tried it
     ├── ChildFailed                raised inside a workflow: a sub-workflow ended without a result
     │   ├── ChildCancelled         ... because it was cancelled
     │   └── ChildTimedOut          ... because it took too long
@@ -45,6 +47,8 @@
     │   ├── ActorNotFound          there is nothing to show: nobody has changed it yet, or it has expired
     │   └── UnknownHandler         it has no handler of that name
     ├── NonDeterminismError        the code does not fit the recorded journal
+    ├── RunPoisoned                the run has killed each worker that tried it: it is held
+    ├── LetterNotFound             there is no dead letter with that id
     ├── WorkflowStuck              the code waits for something that can never come
     ├── DurableLoopError           workflow code tried real I/O or threads on the deterministic loop
     └── TransportError             the messaging layer
@@ -88,6 +92,7 @@ __all__ = [
     "InvalidName",
     "InvalidSchedule",
     "JetStreamDisabled",
+    "LetterNotFound",
     "NatsBinaryMissing",
     "NoResponders",
     "NonDeterminismError",
@@ -102,6 +107,7 @@ __all__ = [
     "RunEnded",
     "RunError",
     "RunNotFound",
+    "RunPoisoned",
     "SagaFailed",
     "ScheduleConflict",
     "ScheduleNotFound",
@@ -110,6 +116,7 @@ __all__ = [
     "StreamMissing",
     "TaskCancelled",
     "TaskFailed",
+    "TaskPoisoned",
     "TaskTimedOut",
     "TopologyMismatch",
     "TransportError",
@@ -117,6 +124,7 @@ __all__ = [
     "UnknownHandler",
     "UnknownWorkflow",
     "UpdateFailed",
+    "VersionRetired",
     "WebhookExpired",
     "WebhookInvalid",
     "WorkerLost",
@@ -203,6 +211,12 @@ class UnknownWorkflow(AikiError):
     """Nobody serves that workflow or version. Fields: `workflow`, `version`, `known`."""
 
     code = "unknown_workflow"
+
+
+class VersionRetired(AikiError):
+    """That version of the workflow was retired: it takes no new runs. Fields: `workflow`, `version`, `reason`."""
+
+    code = "version_retired"
 
 
 class RunNotFound(AikiError):
@@ -347,6 +361,12 @@ class WorkerLost(TaskFailed):
     code = "worker_lost"
 
 
+class TaskPoisoned(TaskFailed):
+    """Each worker that tried the task died, and it was given up: see `@task(on_poison=…)`."""
+
+    code = "task_poisoned"
+
+
 class ChildFailed(AikiError):
     """Raised inside a workflow when a sub-workflow ended without a result. Fields: `run_id`, `workflow`, `error` (`ErrorInfo` or None)."""
 
@@ -426,6 +446,18 @@ class NonDeterminismError(AikiError):
     """The code does not fit the recorded journal. Fields: `recorded`, `issued` (both lists of steps)."""
 
     code = "non_determinism"
+
+
+class RunPoisoned(AikiError):
+    """Each worker that tried the run died: it is held until its dead letter is retried or dropped. Fields: `run_id`, `workers`."""
+
+    code = "run_poisoned"
+
+
+class LetterNotFound(AikiError):
+    """There is no dead letter with that id. Field: `id`."""
+
+    code = "letter_not_found"
 
 
 class WorkflowStuck(AikiError):

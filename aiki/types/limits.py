@@ -5,10 +5,13 @@ from typing import NamedTuple
 from aiki.types.duration import Duration, seconds
 from aiki.types.errors import DefinitionError
 
-__all__ = ["LEAST_LIMIT", "NO_LIMITS", "Limits", "check_heartbeat"]
+__all__ = ["LEAST_LIMIT", "MOST_DEATHS", "NO_LIMITS", "Limits", "check_heartbeat"]
 
 LEAST_LIMIT = 0.001
 """Seconds: a limit of nothing at all could never be kept."""
+
+MOST_DEATHS = 5
+"""Workers that are proven to have died with something in hand, before it is given up."""
 
 
 class Limits(NamedTuple):

@@ -10,7 +10,10 @@
     actors    KV bucket aiki-actors-<region>       key <type>.<id>; mailbox aiki.<region>.mail.actor.<type>.<id>.<call>, reminders
                                                    aiki.<region>.timer.actor.<type>.<id>.<name>
     secrets   KV bucket aiki-secrets-<region>      key webhooks: what signs their URLs
-    workers   KV bucket aiki-workers-<region>      key <worker id>, expires; queue.<queue>, the mark of a paused one
+    workers   KV bucket aiki-workers-<region>      key <worker id>, expires; queue.<queue>, the mark of a paused one;
+                                                   version.<workflow>.<version>, that of a retired one
+    dead      KV bucket aiki-dead-<region>         key letter.<id>; kept.<id>.<n>, its messages; taken.<run id>.<n or "run">, expires: who
+                                                   has taken up what was handed out before
     beats     KV bucket aiki-beats-<region>        key <run id>.<n>: the last heartbeat of a dispatch; in memory, expires
 
 Core subjects: aiki.<region>.host.<host id> (the warm path), aiki.<region>.client.<client id> (ends of runs and answers, to who asked),
@@ -60,12 +63,14 @@ class Subjects:
         self.secrets_stream = f"KV_aiki-secrets-{token}"
         self.workers_stream = f"KV_aiki-workers-{token}"
         self.beats_stream = f"KV_aiki-beats-{token}"
+        self.dead_stream = f"KV_aiki-dead-{token}"
         self.runs_prefix = f"$KV.aiki-runs-{token}."
         self.schedules_prefix = f"$KV.aiki-schedules-{token}."
         self.actors_prefix = f"$KV.aiki-actors-{token}."
         self.secrets_prefix = f"$KV.aiki-secrets-{token}."
         self.workers_prefix = f"$KV.aiki-workers-{token}."
         self.beats_prefix = f"$KV.aiki-beats-{token}."
+        self.dead_prefix = f"$KV.aiki-dead-{token}."
         self.mail_prefix = f"{root}.mail."
         self.timer_prefix = f"{root}.timer."
         self.task_prefix = f"{root}.task."
@@ -147,6 +152,29 @@ class Subjects:
     def queue_mark(self, queue: str) -> str:
         """The key of a queue's mark."""
         return self.queue_mark_prefix + to_token(queue)
+
+    @property
+    def version_mark_prefix(self) -> str:
+        """The common part of the keys of the marks of retired versions, in the workers' bucket. Two tokens more than a worker's."""
+        return f"{self.workers_prefix}version."
+
+    def version_mark(self, workflow: str, version: str) -> str:
+        """The key of the mark of a workflow's version."""
+        return f"{self.version_mark_prefix}{to_token(workflow)}.{to_token(version)}"
+
+    @property
+    def letter_prefix(self) -> str:
+        """The common part of the keys of dead letters."""
+        return f"{self.dead_prefix}letter."
+
+    @property
+    def kept_prefix(self) -> str:
+        """The common part, up to the letter's id, of the keys of the messages that belong to dead letters."""
+        return f"{self.dead_prefix}kept."
+
+    def taken(self, run_id: str, what: int | None = None) -> str:
+        """The key of the evidence about a dispatch (by its serial), or about the run itself."""
+        return f"{self.dead_prefix}taken.{run_id}.{'run' if what is None else what}"
 
     def task_consumer(self, queue: str, task: str) -> str:
         """The durable consumer of those dispatches."""

@@ -1,6 +1,6 @@
-"""A worker process, `python -m tests.chaos.worker URL REGION NAME [talk|tasks|all|sagas]`: says "ready" once it serves, until it is ended.
+"""A worker process, `python -m tests.chaos.worker URL REGION NAME [talk|tasks|all|sagas|poison]`: "ready" once it serves, until it ends.
 
-It serves the journey, or runs that are talked to, or the saga, or the tasks that have limits, or those with their workflows.
+It serves the journey, or runs that are talked to, or the saga, or the tasks that have limits, those with their workflows, or what kills it.
 """
 
 import asyncio
@@ -8,6 +8,7 @@ import sys
 
 from aiki.sdk import Client, Worker
 from tests.chaos.limits import bounded, climb, climber, stuck
+from tests.chaos.poison import POISON
 from tests.chaos.program import flaky, journey, local, remote
 from tests.chaos.sagas import pack, trip, unpack
 from tests.chaos.talk import TALK
@@ -20,6 +21,9 @@ async def serve(url: str, region: str, name: str, what: str = "journey") -> None
             worker.registry.add(journey).add(local).add(remote).add(flaky)
         elif what == "sagas":
             worker.registry.add(trip).add(pack).add(unpack)
+        elif what == "poison":
+            for deadly in POISON:
+                worker.registry.add(deadly)
         elif what == "talk":
             for definition in TALK:
                 worker.registry.add(definition)

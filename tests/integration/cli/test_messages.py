@@ -106,7 +106,7 @@ def test_reset_and_fork(aiki: Command) -> None:
     assert until(aiki, run_id, "completed")["output"] == ["PAPER", "Ada", 0]
     assert aiki.failure("run", "fork", run_id, "--to-step", "nope").startswith("aiki: step_not_found: ")
     assert aiki.failure("run", "reset", run_id, "--to-step", "nope").startswith("aiki: step_not_found: ")
-    assert aiki.json("run", "reset", run_id, "--to-step", "write", "--reason", "again") == [{"id": run_id, "done": "reset"}]
+    assert aiki.json("run", "reset", run_id, "--to-step", "write", "--reason", "again") == {"id": run_id, "done": "reset"}
     assert until(aiki, run_id, "completed")["output"] == ["PAPER", "Ada", 0]
     assert [entry["entry"] for entry in aiki.json("run", "history", run_id)] == ["reset", "event", "step"]
     forked = aiki.json("run", "fork", *key, "--to-step", "write", "--input", '"cloth"', "--idempotency-key", "other")

@@ -7,7 +7,10 @@ from aiki import actors
 from aiki.cli.checkup import Finding, check_all
 from aiki.client import Client
 from aiki.clock import SystemClock
+from aiki.kv import DeadStore
 from aiki.transport import MemoryServer
+from aiki.types.letters import DeadLetter
+from aiki.types.subjects import Subjects
 
 
 class Ahead(SystemClock):
@@ -24,7 +27,7 @@ async def findings(server: MemoryServer) -> dict[str, Finding]:
 async def test_a_region_without_streams() -> None:
     found = await findings(MemoryServer(SystemClock()))
     missing = [finding for name, finding in found.items() if name.startswith("stream ")]
-    assert len(missing) == 7
+    assert len(missing) == 8
     assert {finding.level for finding in missing} == {"FAIL"}
     assert all("aiki init --region default" in finding.finding for finding in missing)
 
@@ -67,3 +70,17 @@ async def test_clocks_that_differ() -> None:
 
 async def test_a_small_max_payload() -> None:
     assert (await findings(MemoryServer(SystemClock(), max_payload=64_000)))["max_payload"].level == "warn"
+
+
+async def test_dead_letters_are_warned_of() -> None:
+    server = MemoryServer(SystemClock())
+    transport = server.connect()
+    await actors.init(transport)
+    assert (await findings(server))["dead letters"].level == "ok"
+    letter = DeadLetter(
+        id="mail-001", kind="message", reason="it is no use", code="unreadable", deliveries=1, first_at=1.0, last_at=2.0, subject="x"
+    )
+    await DeadStore(transport, Subjects("default")).write(letter)
+    found = (await findings(server))["dead letters"]
+    assert found.level == "warn"
+    assert "1, the latest mail-001: it is no use" in found.finding

@@ -197,8 +197,11 @@ def test_a_new_step_while_recorded_ones_are_unused_is_an_error_that_names_both()
 
     rig = Rig(two_steps).answer("a", "A").reload(other)
     assert (rig.status, rig.error.code) == ("failed", "non_determinism")
-    recorded, issued = rig.error.message.split("issued by the code, but not recorded")
-    assert "a (a:" in recorded and "renamed (renamed:" in issued
+    _, heading, _, row, _ = rig.error.message.splitlines()
+    assert [part.strip() for part in heading.split("|")] == ["recorded, but not called by the code", "called by the code, but not recorded"]
+    recorded, issued = row.split("|")
+    assert "entry 1: a #1" in recorded
+    assert "renamed #1" in issued
 
 
 def test_non_determinism_is_not_retried() -> None:

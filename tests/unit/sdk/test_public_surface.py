@@ -9,21 +9,19 @@ import pytest
 SURFACE = {
     "aiki.sdk": """Actor ActorContext ActorDeadlock ActorError ActorFailed ActorHeld ActorNotFound ActorRef ActorStopped ActorTimeout
         ActorView AikiError Archiver BackfillTooLarge ChildCancelled ChildFailed ChildHandle ChildTimedOut Client Context
-        DefinitionError ErrorInfo Event EventTimeout Graph HookInfo IdempotencyConflict ImportRefused InvalidGraph InvalidName
-        InvalidSchedule
-        NonDeterminismError NotRetryable PayloadError PayloadTooLarge Progress QueryFailed QueueView ResultTimeout Retention Retry
-        RetryAfter RunEnded
-        RunHandle RunId RunNotFound RunStatus RunView Saga SagaFailed Schedule ScheduleConflict ScheduleHandle ScheduleId ScheduleNotFound
-        StepNotFound
-        ScheduleView Task TaskCancelled TaskContext TaskFailed TaskId TaskTimedOut Trigger UnknownEvent UnknownHandler
-        UnknownWorkflow UpdateFailed Variables Webhook WebhookExpired WebhookInvalid Worker WorkerId WorkerLost Workflow
-        WorkflowCancelled WorkflowFailed WorkflowStuck WorkflowTimedOut actor event graph handler inputs item node ref task
-        workflow""",
+        DeadLetterView DefinitionError ErrorInfo Event EventTimeout Graph HookInfo IdempotencyConflict ImportRefused InvalidGraph
+        InvalidName InvalidSchedule LetterNotFound NonDeterminismError NotRetryable PayloadError PayloadTooLarge Progress
+        QueryFailed QueueView ResultTimeout Retention Retry RetryAfter RunEnded RunHandle RunId RunNotFound RunPoisoned RunStatus
+        RunView Saga SagaFailed Schedule ScheduleConflict ScheduleHandle ScheduleId ScheduleNotFound ScheduleView StepNotFound Task
+        TaskCancelled TaskContext TaskFailed TaskId TaskPoisoned TaskTimedOut Trigger UnknownEvent UnknownHandler
+        UnknownWorkflow UpdateFailed Variables VersionRetired Webhook WebhookExpired WebhookInvalid Worker WorkerId WorkerLost
+        Workflow WorkflowCancelled WorkflowFailed WorkflowStuck WorkflowTimedOut actor event graph handler inputs item node
+        ref task workflow""",
     "aiki.actor": "Actor ActorContext ActorRef ActorView actor handler",
     "aiki.graph": "Expression Graph Node NodeProgress graph inputs item node progress_of ref render_run",
     "aiki.task": "Retry RetryAfter Task TaskContext task",
-    "aiki.client": """Archiver AttemptView ChildView Client Done Event FiringView MessageView OnConflict Progress QueueView Report RunHandle
-        RunHistory RunStatus RunView ScheduleHandle ScheduleView StepView WaitView event""",
+    "aiki.client": """Archiver AttemptView ChildView Client DeadLetterView DeadLetters Done Event FiringView MessageView OnConflict Progress
+        QueueView Report RunHandle RunHistory RunStatus RunView ScheduleHandle ScheduleView StepView VersionView WaitView event""",
     "aiki.workflow": """ChildHandle Context HookInfo Replayed Saga Variables Webhook Workflow replay workflow""",
     "aiki.worker": "Registry Worker",
     "aiki.testing": "Call Injection Moment NothingWillHappen PlannedCrash Replayed RunHistory Stub TestEnvironment replay",

@@ -2,6 +2,7 @@
 
 from aiki.client.archiver import Archiver
 from aiki.client.client import Client, OnConflict
+from aiki.client.dead_letters import DeadLetters, DeadLetterView
 from aiki.client.event import Event, event
 from aiki.client.handle import RunHandle
 from aiki.client.history import RunHistory
@@ -9,6 +10,7 @@ from aiki.client.many import Done, Report
 from aiki.client.queues import QueueView
 from aiki.client.schedule_views import FiringView, ScheduleView
 from aiki.client.schedules import ScheduleHandle
+from aiki.client.versions import VersionView
 from aiki.client.views import AttemptView, ChildView, Progress, RunStatus, RunView, StepView
 from aiki.client.waits import WaitView
 from aiki.client.words import MessageView
@@ -18,6 +20,8 @@ __all__ = [
     "AttemptView",
     "ChildView",
     "Client",
+    "DeadLetterView",
+    "DeadLetters",
     "Done",
     "Event",
     "FiringView",
@@ -33,6 +37,7 @@ __all__ = [
     "ScheduleHandle",
     "ScheduleView",
     "StepView",
+    "VersionView",
     "WaitView",
     "event",
 ]

@@ -13,6 +13,8 @@ from aiki import telemetry
 from aiki.actors import history, roster
 from aiki.actors.history import Recorded
 from aiki.actors.server_clock import ServerClock
+from aiki.actors.versions import RetiredVersions
+from aiki.client.dead_letters import DeadLetters
 from aiki.client.declared import Declared
 from aiki.client.ends import Ends
 from aiki.client.event import Event
@@ -26,6 +28,7 @@ from aiki.client.schedule_views import ScheduleView
 from aiki.client.schedules import ScheduleHandle, Schedules
 from aiki.client.served import find_served
 from aiki.client.stalled import STALLED_AFTER, Stalls
+from aiki.client.versions import VersionView, list_versions, retire, show_version, unretire
 from aiki.client.views import RunStatus, queued_status, run_status
 from aiki.client.webhooks import Delivered, Webhooks
 from aiki.clock import Clock, SystemClock
@@ -92,6 +95,8 @@ class Client(Many):
         self.caller = Caller(transport, self.subjects, self.clock)
         """Asks and tells actors."""
         self.declared = Declared(self)
+        self.retired = RetiredVersions(transport, self.subjects)
+        """Which versions take no new runs."""
 
     @classmethod
     async def connect(
@@ -197,6 +202,37 @@ class Client(Many):
         """The queues that workers have served, or that are paused, by name."""
         return await read_queues(self)
 
+    # -- versions
+
+    async def retire_version(self, workflow: str, version: str, reason: str = "") -> None:
+        """Let this version of a workflow take no new runs: starts are refused with `VersionRetired`, by everybody within seconds.
+
+        Runs that there are go on, and so must the workers that serve them, until `version(…).drained`. A schedule that starts it notes
+        each firing as refused; a sub-workflow of that version fails.
+        """
+        await retire(self, workflow, version, reason)
+
+    async def unretire_version(self, workflow: str, version: str) -> None:
+        """Let it take new runs again."""
+        await unretire(self, workflow, version)
+
+    async def versions(self, workflow: str | None = None) -> list[VersionView]:
+        """The versions that workers serve, that schedules start, or that are retired: of one workflow, or of all."""
+        return await list_versions(self, workflow)
+
+    async def version(self, workflow: str, version: str) -> VersionView:
+        """One version, with what still uses it: its runs are counted, so every stored run is read."""
+        return await show_version(self, workflow, version)
+
+    # -- dead letters
+
+    def dead_letters(self, *, kind: str | None = None, workflow: str | None = None, run_id: str | None = None) -> DeadLetters:
+        """What was given up: `async for letter in client.dead_letters()`, and `get`, `retry` and `drop` by id.
+
+        `kind` ("task", "run" or "message"), `workflow` and `run_id` filter what is iterated over.
+        """
+        return DeadLetters(self, kind=kind, workflow=workflow, run_id=run_id)
+
     # -- starting
 
     async def start_run(
@@ -244,6 +280,7 @@ class Client(Many):
                 fork=fork,
             )
             if idempotency_key is None:
+                await self.retired.check(workflow, version)
                 self.ends.expect(run_id)
                 await self._send_start(start)
             elif (existing := await self._start_keyed(start)) is not None and on_conflict == "error":
@@ -267,6 +304,8 @@ class Client(Many):
     async def _start_keyed(self, start: Start) -> bytes | None:
         """Start under a key; answers the payload hash of the run that had the key already, None when this call began it."""
         existing = await self._recorded_hash(start)
+        if existing is None:
+            await self.retired.check(start.workflow, start.version)
         if existing is not None or await self._send_start(start):
             return existing
         # Stored a moment ago by somebody: it waits in the mailbox (perhaps another version's), or a worker has just taken it up.

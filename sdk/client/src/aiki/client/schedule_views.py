@@ -18,7 +18,8 @@ class FiringView(msgspec.Struct, frozen=True, kw_only=True):
     """What became of a firing.
 
     `outcome` is "fired", "triggered", "backfilled", "skipped", "missed", "overlapping", "buffered", "cancelled" or "terminated"
-    (it waits for the end of a run that was told to end); `reason` says why no run was started.
+    (it waits for the end of a run that was told to end), or "refused" (the workflow's version was retired); `reason` says why no run was
+    started.
     """
 
     planned_at: datetime

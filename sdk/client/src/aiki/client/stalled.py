@@ -5,6 +5,7 @@ as soon as a worker comes.
 """
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,8 @@ from aiki.actors import roster
 from aiki.actors.outbox import DEFAULT_QUEUE
 from aiki.client.views import RunStatus
 from aiki.journal import PendingStep, RunState
+from aiki.kv import DeadStore
+from aiki.types.errors import TransportError
 from aiki.types.messages import Start
 from aiki.types.states import is_final
 
@@ -28,6 +31,9 @@ STALLED_AFTER = 60.0
 REMEMBERED = 5.0
 """Seconds for which it is remembered who serves what: a list of thousands of runs asks once for each workflow and task."""
 
+REMEMBERED_LETTERS = 1.0
+"""The same, of what was given up."""
+
 
 class Stalls:
     """Judges runs, by who serves what now: whoever waits for messages, or stands in the roster. `after`: seconds."""
@@ -37,14 +43,30 @@ class Stalls:
         self._client = client
         self._known: dict[tuple[str, str, str], tuple[float, bool]] = {}
         self._workers: tuple[float, list[roster.WorkerInfo]] = (float("-inf"), [])
+        self._dead = DeadStore(client.transport, client.subjects)
+        self._letters: tuple[float, frozenset[str]] = (float("-inf"), frozenset())
 
     async def judge(self, status: RunStatus, waiting: RunState | Start) -> RunStatus:
         """The status, as "stalled" with what nobody serves if that is so."""
         if is_final(status.state) or status.state == "stalled":
             return status
         limit = await self._client.now() - self.after
-        missing = [each async for each in self._missing(waiting, limit)]
+        missing = [*await self._given_up(waiting), *[each async for each in self._missing(waiting, limit)]]
         return msgspec.structs.replace(status, state="stalled", waiting_on=tuple(missing)) if missing else status
+
+    async def _given_up(self, waiting: RunState | Start) -> list[str]:
+        """The calls of tasks that wait in the dead-letter list."""
+        steps = [] if isinstance(waiting, Start) else [step for step in waiting.pending if step.kind == "task"]
+        if not steps:
+            return []
+        now = asyncio.get_running_loop().time()
+        if self._letters[0] <= now:
+            found: frozenset[str] = frozenset()
+            with contextlib.suppress(TransportError):  # without the list nothing was given up
+                found = frozenset(await self._dead.ids())
+            self._letters = (now + REMEMBERED_LETTERS, found)
+        named = [(step.name, f"{waiting.run_id}-{step.serial}") for step in steps]
+        return [f"task {name!r}, which was given up: see `aiki dlq show {letter}`" for name, letter in named if letter in self._letters[1]]
 
     async def _missing(self, waiting: RunState | Start, limit: float) -> AsyncIterator[str]:
         workflow, version = waiting.workflow, waiting.version

@@ -42,6 +42,7 @@ async def check_all(client: Client) -> list[Finding]:
     if len(present) == len(found):
         findings += await _clock(client)
         findings.append(await _workers(client))
+        findings.append(await _dead_letters(client))
     level: Literal["ok", "warn"] = "ok" if server.max_payload >= LEAST_PAYLOAD else "warn"
     findings.append(Finding(level, "max_payload", f"{server.max_payload:,} bytes: one input, one result, and one run's hot state must fit"))
     return findings
@@ -103,6 +104,14 @@ async def _clock(client: Client) -> list[Finding]:
         difference = "less than 1 ms" if skew < 0.001 else span(skew)
         findings.append(Finding(level, "clocks", f"this machine's and the server's differ by {difference}"))
     return findings
+
+
+async def _dead_letters(client: Client) -> Finding:
+    letters = [letter async for letter in client.dead_letters()]
+    if not letters:
+        return Finding("ok", "dead letters", "none")
+    latest = max(letters, key=lambda letter: letter.last_at)
+    return Finding("warn", "dead letters", f"{len(letters)}, the latest {latest.id}: {latest.reason}; see `aiki dlq list`")
 
 
 async def _workers(client: Client) -> Finding:

@@ -5,6 +5,7 @@ import click
 from aiki.cli.actor import actor
 from aiki.cli.archive import archive
 from aiki.cli.dev import dev
+from aiki.cli.dlq import dlq
 from aiki.cli.doctor import doctor
 from aiki.cli.explain import explain
 from aiki.cli.history import history
@@ -16,6 +17,7 @@ from aiki.cli.replay import replay
 from aiki.cli.schedule import schedule
 from aiki.cli.timer import timer
 from aiki.cli.worker import worker
+from aiki.cli.workflow import workflow
 
 __all__ = ["cli", "main"]
 
@@ -26,7 +28,24 @@ def cli() -> None:
     """Durable workflows on NATS JetStream."""
 
 
-for _command in (dev, worker, timer, run, actor, queue, schedule, archive, history, replay, lint, init, doctor, explain):
+for _command in (
+    dev,
+    worker,
+    timer,
+    run,
+    actor,
+    queue,
+    dlq,
+    workflow,
+    schedule,
+    archive,
+    history,
+    replay,
+    lint,
+    init,
+    doctor,
+    explain,
+):
     cli.add_command(_command)
 
 

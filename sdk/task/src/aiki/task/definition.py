@@ -11,7 +11,7 @@ from aiki.task.thread import run_in_thread
 from aiki.types.duration import Duration, seconds
 from aiki.types.errors import DefinitionError
 from aiki.types.identifiers import RunId
-from aiki.types.limits import LEAST_LIMIT, NO_LIMITS, Limits, check_heartbeat
+from aiki.types.limits import LEAST_LIMIT, MOST_DEATHS, NO_LIMITS, Limits, check_heartbeat
 from aiki.types.names import check_name
 from aiki.types.pulse import Pulse
 from aiki.types.retry import Retry
@@ -58,6 +58,8 @@ class Task(Generic[Input, Output, Parameters, Returned]):
         start_timeout: Duration | None = None,
         heartbeat: Duration | None = None,
         on_cancel: Literal["tell", "raise"] = "tell",
+        max_deaths: int = MOST_DEATHS,
+        on_poison: Literal["hold", "fail"] = "hold",
         scope: Mapping[str, Any] | None = None,
     ) -> None:
         self.name = check_name(name if name is not None else getattr(function, "__name__", None), "task")
@@ -72,6 +74,12 @@ class Task(Generic[Input, Output, Parameters, Returned]):
         if on_cancel not in ("tell", "raise"):
             raise DefinitionError(f'{what}: on_cancel must be "tell" or "raise", not {on_cancel!r}', where="on_cancel")
         self.on_cancel = on_cancel
+        if type(max_deaths) is not int or max_deaths < 1:
+            raise DefinitionError(f"{what}: max_deaths must be an integer of at least 1, not {max_deaths!r}", where="max_deaths")
+        self.max_deaths = max_deaths
+        if on_poison not in ("hold", "fail"):
+            raise DefinitionError(f'{what}: on_poison must be "hold" or "fail", not {on_poison!r}', where="on_poison")
+        self.on_poison = on_poison
         self.queue = None if queue is None else check_name(queue, "queue")
         self.local = local
         _check_context_is_second(function, what)

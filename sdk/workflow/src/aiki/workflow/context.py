@@ -21,7 +21,7 @@ from aiki.schema import Schema, content_hash, result_schema, schema_for
 from aiki.task.interception import INTERCEPTOR
 from aiki.task.thread import run_in_thread
 from aiki.types.duration import Duration, seconds
-from aiki.types.errors import DefinitionError, EventTimeout, RunEnded, TaskCancelled, TaskFailed, TaskTimedOut, WorkerLost
+from aiki.types.errors import DefinitionError, EventTimeout, RunEnded, TaskCancelled, TaskFailed, TaskPoisoned, TaskTimedOut, WorkerLost
 from aiki.types.identifiers import RunId
 from aiki.types.limits import LEAST_LIMIT, NO_LIMITS, Limits
 from aiki.types.messages import attempts_made
@@ -47,7 +47,7 @@ _ANY: Schema[Any] = schema_for(Any, "result of a step")
 
 WEEK = timedelta(days=7)
 
-_FAILURES = {TaskCancelled.code: TaskCancelled, TaskTimedOut.code: TaskTimedOut, WorkerLost.code: WorkerLost}
+_FAILURES = {kind.code: kind for kind in (TaskCancelled, TaskTimedOut, WorkerLost, TaskPoisoned)}
 
 
 class Context:

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Protocol, TypeVar, overload
+from typing import Any, Literal, Protocol, TypeVar, overload
 
 from aiki.client import Event
 from aiki.journal import CLEANUP
@@ -38,6 +38,7 @@ def workflow(
     events: Sequence[Event[Any]] | None = None,
     retention: Kept | Retention = "worker",
     archive: bool | None = None,
+    on_nondeterminism: Literal["fail", "hold"] = "fail",
 ) -> WorkflowDecorator:
     """Declare a workflow: `@workflow(name="order", version="1.0.0")` above an `async def order(ctx: Context, order: Order) -> Receipt`.
 
@@ -46,7 +47,9 @@ def workflow(
     seconds): a run that takes longer ends as `timed_out`. `cleanup`: how long its code may go on after the run was cancelled. `events`:
     those that it waits for; when they are declared, others are refused with `UnknownEvent`. `retention`: how long a run is kept after its
     end: a duration, None (for ever), a `Retention`, which tells outcomes apart, or as its worker says. `archive`: whether no run expires
-    before an archiver has written it to a file (None: as its worker says). Raises `DefinitionError` when the declaration cannot work.
+    before an archiver has written it to a file (None: as the worker says). `on_nondeterminism`: a run that the code does not fit fails, or
+    ("hold") is left as it is, shows as `stalled` and is tried again every half minute until a worker's code fits. Raises `DefinitionError`
+    when the declaration cannot work.
     """
     scope = sys._getframe(1).f_locals
 
@@ -62,6 +65,7 @@ def workflow(
             events=events,
             retention=retention,
             archive=archive,
+            on_nondeterminism=on_nondeterminism,
             scope=scope,
         )
 

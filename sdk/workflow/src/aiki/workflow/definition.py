@@ -4,7 +4,7 @@ import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from functools import partial
-from typing import Any, Generic, TypeVar, overload
+from typing import Any, Generic, Literal, TypeVar, overload
 
 from aiki.client import Client, Event, OnConflict, RunHandle, ScheduleHandle
 from aiki.client.schedules import Schedules
@@ -50,6 +50,7 @@ class Workflow(Generic[Input, Output]):
         events: Sequence[Event[Any]] | None = None,
         retention: Kept | Retention = "worker",
         archive: bool | None = None,
+        on_nondeterminism: Literal["fail", "hold"] = "fail",
         scope: Mapping[str, Any] | None = None,
     ) -> None:
         self.name = check_name(name if name is not None else getattr(function, "__name__", None), "workflow")
@@ -68,6 +69,11 @@ class Workflow(Generic[Input, Output]):
         if archive is not None and not isinstance(archive, bool):
             raise DefinitionError(f"{what}: archive must be True, False or None (as the worker says), not {archive!r}", where="archive")
         self.archive = archive
+        if on_nondeterminism not in ("fail", "hold"):
+            raise DefinitionError(
+                f'{what}: on_nondeterminism must be "fail" or "hold", not {on_nondeterminism!r}', where="on_nondeterminism"
+            )
+        self.on_nondeterminism = on_nondeterminism
         self.events = None if events is None else frozenset(each.name for each in events)
         self._scope = dict(scope or {})
         self._hooks = Hooks()

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from aiki.actors import topology
+from aiki.actors.held import bury_unreadable
 from aiki.actors.server_clock import ServerClock
 from aiki.client import Client
 from aiki.services.timer.turn import Turn
@@ -94,8 +95,8 @@ class TimerService:
         try:
             message = decode_mail(delivery.data)
         except ValueError as error:
-            _log.error("schedule %s: a message cannot be decoded and is dropped: %s", key, error)
-            delivery.term("cannot be decoded")
+            _log.error("schedule %s: a message cannot be decoded and is put aside: %s", key, error)
+            await bury_unreadable(self._client.transport, self._client.subjects, delivery, self._client.subjects.mail_stream, error)
             self._open.pop(delivery, None)
             return
         try:

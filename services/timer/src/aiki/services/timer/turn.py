@@ -15,7 +15,7 @@ from aiki.client import Client
 from aiki.kv import ScheduleStore, StoredState
 from aiki.schedules import OutEnd, OutRecall, OutStart, ScheduleState, SetAlarm, decode_schedule, encode_schedule, machine
 from aiki.transport.surely import surely
-from aiki.types.errors import Conflict
+from aiki.types.errors import Conflict, VersionRetired
 from aiki.types.messages import Cancel, Ended, Mail, Start, Wake, encode
 from aiki.types.names import to_token
 from aiki.types.states import is_final
@@ -42,6 +42,7 @@ class Turn:
         self._runs = client.store
         self._waiting_start = client.waiting_start
         self._clock = client.clock
+        self._retired = client.retired
         self._store = ScheduleStore(client.transport, client.subjects)
 
     async def take(self, key: str, message: Mail) -> None:
@@ -73,6 +74,12 @@ class Turn:
             for run_id in await self._ended(state):
                 machine.end_run(state, run_id)
         machine.advance(state, now)
+        # Only what this turn decides is refused: a start that was committed before may have been sent.
+        if any(isinstance(entry, OutStart) for entry in state.outbox):
+            try:
+                await self._retired.check(state.workflow, state.version)
+            except VersionRetired as error:
+                machine.refuse(state, now, str(error))
         value = encode_schedule(state)
         if value == stored.value:
             return False
