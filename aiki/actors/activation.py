@@ -25,6 +25,7 @@ from aiki.actors.envelope import Envelope, LocalEnvelope
 from aiki.actors.local import LocalSteps
 from aiki.actors.outbox import Outbox
 from aiki.actors.queries import ask_code, machine_of
+from aiki.actors.results import Results
 from aiki.actors.stored import StoredRun
 from aiki.actors.topology import ACK_WAIT
 from aiki.actors.watchdog import Watchdog
@@ -36,6 +37,7 @@ from aiki.types.failure import ErrorInfo
 from aiki.types.messages import (
     Again,
     Answer,
+    CacheMissed,
     Ended,
     Mail,
     Query,
@@ -79,6 +81,7 @@ class ActivationHost(Protocol):
     store: RunStore
     outbox: Outbox
     watchdog: Watchdog
+    results: Results
     worker_id: str
     subject: str
     commits: asyncio.Semaphore
@@ -120,7 +123,7 @@ class Activation:
         """Results that nobody waits for any more: the dispatch of one that was withdrawn is gone, so it cannot stand behind the turn."""
         self._unproven = False
         """Messages are held that no commit and no reading has shown to be judged rightly: none may be settled yet."""
-        self._local = LocalSteps(run_id, host.worker_id, host, partial(_report, weakref.ref(self)))
+        self._local = LocalSteps(run_id, host.worker_id, host, partial(_report, weakref.ref(self)), host.results)
         self._driver: asyncio.Task[None] | None = None
         self._signal: asyncio.Future[None] | None = None
         self._failures = 0
@@ -581,7 +584,7 @@ class Activation:
         """A machine that has replaced another one in the middle of a turn names steps that run already, or have just ended."""
         messages = (envelope.message for envelope in self._inbox)
         return id in self._local or any(
-            isinstance(each, StepResult | StepFailedOnce) and (each.address, each.ordinal) == id for each in messages
+            isinstance(each, StepResult | StepFailedOnce | CacheMissed) and (each.address, each.ordinal) == id for each in messages
         )
 
 

@@ -19,6 +19,7 @@ from aiki.actors.definitions import RunDefinition
 from aiki.actors.envelope import ABSENT, Envelope, MailEnvelope, WarmEnvelope
 from aiki.actors.outbox import Outbox
 from aiki.actors.queries import ask_stored
+from aiki.actors.results import Results
 from aiki.actors.server_clock import ServerClock
 from aiki.actors.watchdog import Watchdog
 from aiki.actors.window import Window
@@ -75,6 +76,7 @@ class Host:
         self.subject = subjects.host_prefix + self.id
         self.store = RunStore(transport, subjects)
         self.outbox = Outbox(transport, subjects, self.subject)
+        self.results = Results(transport, subjects, self.clock)
         self.watchdog = Watchdog()
         self.commits = asyncio.Semaphore(COMMITS)
         self.doubt_before = 0.0
@@ -199,6 +201,7 @@ class Host:
         if self._clock_reader is not None:
             self._clock_reader.cancel()
         await asyncio.gather(*(activation.stop() for activation in self._cache.clear()), return_exceptions=True)
+        await self.results.close()
         self.watchdog.stop()
 
     def abandon(self) -> None:

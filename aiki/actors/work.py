@@ -139,6 +139,8 @@ class Work:
                 self._pulse = None
             if ended.error is not None:
                 telemetry.fail(span, ended.error)
+        if dispatch.cache is not None and ended.error is None:
+            host.results.keep(definition.name, dispatch.cache, ended.value, dispatch.run_id)
         return self._message(ended, pulse.details)
 
     def _message(self, ended: Ended, details: bytes | None) -> StepResult | StepFailedOnce:

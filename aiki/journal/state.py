@@ -8,6 +8,7 @@ from typing import Literal
 
 import msgspec
 
+from aiki.types.cache import CacheUse
 from aiki.types.failure import ErrorInfo
 from aiki.types.messages import Attempt, Start
 from aiki.types.retry import Retry
@@ -74,6 +75,8 @@ class RecordedStep(msgspec.Struct, frozen=True, array_like=True, omit_defaults=T
     queue: str | None = None
     child: str = ""
     """The id of the run that it started, if it is a child."""
+    cached: bool = False
+    """Whether a cached result answered it."""
 
 
 class Tick(msgspec.Struct, frozen=True, array_like=True, tag="tick"):
@@ -225,6 +228,8 @@ class PendingStep(msgspec.Struct, array_like=True, omit_defaults=True):
     heartbeat: float | None = None
     details: bytes | None = None
     child: ChildRun | None = None
+    cache: CacheUse | None = None
+    """Where its result is kept for other runs. While the cache is looked up for it, a task's `kind` is "local"."""
 
     @property
     def first_began_at(self) -> float | None:

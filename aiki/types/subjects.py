@@ -10,12 +10,13 @@
                                                    aiki.<region>.timer.actor.<type>.<id>.<name>
     secrets   KV bucket aiki-secrets-<region>      key webhooks: what signs their URLs
     workers   KV bucket aiki-workers-<region>      key <worker id>, expires; queue.<queue>, the mark of a paused one
+    cache     KV bucket aiki-cache-<region>        key <task>.<hash>: a result that runs share, expires
     beats     KV bucket aiki-beats-<region>        key <run id>.<n>: the last heartbeat of a dispatch; in memory, expires
 
 Core subjects: aiki.<region>.host.<host id> (the warm path), aiki.<region>.client.<client id> (ends of runs and answers, to who asked),
 aiki.<region>.live.<run id> (each commit of a run, republished by the server), aiki.<region>.withdrawn.<run id> (dispatches that are taken
-back, to who runs them: a MessagePack list of their serials, empty for all of that run's) and aiki.<region>.query.<workflow>.<version>
-(queries of runs that no host has in memory).
+back, to who runs them: a MessagePack list of their serials, empty for all of that run's) aiki.<region>.query.<workflow>.<version>
+(queries of runs that no host has in memory) and aiki.<region>.forgotten (invalidations of cached results, to all hosts).
 """
 
 import hashlib
@@ -56,12 +57,14 @@ class Subjects:
         self.secrets_stream = f"KV_aiki-secrets-{token}"
         self.workers_stream = f"KV_aiki-workers-{token}"
         self.beats_stream = f"KV_aiki-beats-{token}"
+        self.cache_stream = f"KV_aiki-cache-{token}"
         self.runs_prefix = f"$KV.aiki-runs-{token}."
         self.schedules_prefix = f"$KV.aiki-schedules-{token}."
         self.actors_prefix = f"$KV.aiki-actors-{token}."
         self.secrets_prefix = f"$KV.aiki-secrets-{token}."
         self.workers_prefix = f"$KV.aiki-workers-{token}."
         self.beats_prefix = f"$KV.aiki-beats-{token}."
+        self.cache_prefix = f"$KV.aiki-cache-{token}."
         self.mail_prefix = f"{root}.mail."
         self.timer_prefix = f"{root}.timer."
         self.task_prefix = f"{root}.task."
@@ -71,6 +74,7 @@ class Subjects:
         self.live_prefix = f"{root}.live."
         self.withdrawn_prefix = f"{root}.withdrawn."
         self.query_prefix = f"{root}.query."
+        self.forgotten = f"{root}.forgotten"
 
     def run_mail(self, workflow: str, version: str) -> str:
         """The common part, up to the run id, of the mailboxes of all runs of a workflow's version."""

@@ -8,7 +8,7 @@ import pytest
 
 SURFACE = {
     "aiki.sdk": """Actor ActorContext ActorDeadlock ActorError ActorFailed ActorHeld ActorNotFound ActorRef ActorStopped ActorTimeout
-        ActorView AikiError BackfillTooLarge ChildCancelled ChildFailed ChildHandle ChildTimedOut Client Context
+        ActorView AikiError BackfillTooLarge Cache CachedView ChildCancelled ChildFailed ChildHandle ChildTimedOut Client Context
         DefinitionError ErrorInfo Event EventTimeout Graph HookInfo IdempotencyConflict InvalidGraph InvalidName InvalidSchedule
         NonDeterminismError NotRetryable PayloadError PayloadTooLarge Progress QueryFailed QueueView ResultTimeout Retry RetryAfter RunEnded
         RunHandle RunId RunNotFound RunStatus RunView Saga SagaFailed Schedule ScheduleConflict ScheduleHandle ScheduleId ScheduleNotFound
@@ -18,9 +18,9 @@ SURFACE = {
         workflow""",
     "aiki.actor": "Actor ActorContext ActorRef ActorView actor handler",
     "aiki.graph": "Expression Graph Node NodeProgress graph inputs item node progress_of ref render_run",
-    "aiki.task": "Retry RetryAfter Task TaskContext task",
-    "aiki.client": """AttemptView ChildView Client Done Event FiringView MessageView OnConflict Progress QueueView Report RunHandle
-        RunHistory RunStatus RunView ScheduleHandle ScheduleView StepView WaitView event""",
+    "aiki.task": "Cache Retry RetryAfter Task TaskCache TaskContext task",
+    "aiki.client": """AttemptView CachedView ChildView Client Done Event FiringView MessageView OnConflict Progress QueueView Report
+        RunHandle RunHistory RunStatus RunView ScheduleHandle ScheduleView StepView WaitView event""",
     "aiki.workflow": """ChildHandle Context HookInfo Replayed Saga Variables Webhook Workflow replay workflow""",
     "aiki.worker": "Registry Worker",
     "aiki.testing": "Call Injection Moment NothingWillHappen PlannedCrash Replayed RunHistory Stub TestEnvironment replay",

@@ -1,5 +1,6 @@
 """Clients: start runs, follow them, look at them; schedules too."""
 
+from aiki.client.cached import CachedView
 from aiki.client.client import Client, OnConflict
 from aiki.client.event import Event, event
 from aiki.client.handle import RunHandle
@@ -14,6 +15,7 @@ from aiki.client.words import MessageView
 
 __all__ = [
     "AttemptView",
+    "CachedView",
     "ChildView",
     "Client",
     "Done",

@@ -12,6 +12,7 @@ from typing import Any, Literal, Self, TypeVar
 from aiki import telemetry
 from aiki.actors import history, roster
 from aiki.actors.server_clock import ServerClock
+from aiki.client.cached import CachedView, clear_cached, invalidate_cached, read_cached
 from aiki.client.declared import Declared
 from aiki.client.ends import Ends
 from aiki.client.event import Event
@@ -193,6 +194,20 @@ class Client(Many):
     async def queues(self) -> list[QueueView]:
         """The queues that workers have served, or that are paused, by name."""
         return await read_queues(self)
+
+    # -- cached results of tasks
+
+    async def cached(self, task: str | None = None) -> list[CachedView]:
+        """The results that are cached now, of one task or of all, by task and id."""
+        return await read_cached(self, task)
+
+    async def invalidate_cached(self, task: str, id: str) -> None:
+        """Forget a result by its id; `task.cache.invalidate(client, payload)` is the way by its payload."""
+        await invalidate_cached(self, task, id)
+
+    async def clear_cached(self, task: str) -> int:
+        """Forget all cached results of a task; answers how many there were."""
+        return await clear_cached(self, task)
 
     # -- starting
 

@@ -52,6 +52,7 @@ def entry_document(entry: Entry) -> dict[str, Any]:
             "error": entry.error,
             "failed_attempts": [_attempt(each) for each in entry.failed],
             **({"child": entry.child} if entry.child else {}),
+            **({"cached": True} if entry.cached else {}),
         }
     if isinstance(entry, Retried):
         return {"entry": "retried", "at": _instant(entry.at), "error": entry.error}
@@ -88,7 +89,7 @@ def entry_rows(entries: Sequence[Entry]) -> list[tuple[str, ...]]:
         document = entry_document(entry)
         if isinstance(entry, RecordedStep):
             outcome = f"failed: {entry.error}" if entry.error is not None else short(document["output"])
-            said = (entry.name, entry.worker, " ".join(outcome.split()))
+            said = (entry.name, "(cache)" if entry.cached else entry.worker, " ".join(outcome.split()))
         elif isinstance(entry, Marked):
             said = ("mark", "", f"the code came by {entry.id!r}")
         elif isinstance(entry, Retried):

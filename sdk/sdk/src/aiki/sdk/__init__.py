@@ -1,10 +1,10 @@
 """Everything that users write with: `from aiki.sdk import task, workflow, Client, Worker`."""
 
 from aiki.actor import Actor, ActorContext, ActorRef, ActorView, actor, handler
-from aiki.client import Client, Event, Progress, QueueView, RunHandle, RunStatus, RunView, ScheduleHandle, ScheduleView, event
+from aiki.client import CachedView, Client, Event, Progress, QueueView, RunHandle, RunStatus, RunView, ScheduleHandle, ScheduleView, event
 from aiki.graph import Graph, graph, inputs, item, node, ref
 from aiki.schedules import Schedule
-from aiki.task import Retry, RetryAfter, Task, TaskContext, task
+from aiki.task import Cache, Retry, RetryAfter, Task, TaskContext, task
 from aiki.types.errors import (
     ActorDeadlock,
     ActorError,
@@ -70,6 +70,8 @@ __all__ = [
     "ActorView",
     "AikiError",
     "BackfillTooLarge",
+    "Cache",
+    "CachedView",
     "ChildCancelled",
     "ChildFailed",
     "ChildHandle",

@@ -6,6 +6,7 @@ from typing import Any, Literal, Protocol, TypeVar, overload
 
 from aiki.task.context import TaskContext
 from aiki.task.definition import Task
+from aiki.types.cache import Cache
 from aiki.types.duration import Duration
 from aiki.types.retry import Retry
 
@@ -45,6 +46,7 @@ def task(
     start_timeout: Duration | None = None,
     heartbeat: Duration | None = None,
     on_cancel: Literal["tell", "raise"] = "tell",
+    cache: Cache | None = None,
 ) -> TaskDecorator:
     """Declare a task: `@task(name="charge", retry=Retry.fixed(max_attempts=3, delay=1))` above an `async def` or `def`.
 
@@ -54,8 +56,8 @@ def task(
     Limits are timedeltas or seconds. `timeout` bounds one attempt, `deadline` all of them together, from the call on, waiting included.
     `start_timeout`: no worker has begun it so long after it was sent (each retry counts anew; a local step is not sent). `heartbeat`: an
     attempt fails that calls `TaskContext.heartbeat` less often. `on_cancel`: what happens to a body whose run or step is cancelled: it is
-    told (`TaskContext.cancelled`), or `asyncio.CancelledError` is raised in it as well. Raises `DefinitionError` when the declaration
-    cannot work.
+    told (`TaskContext.cancelled`), or `asyncio.CancelledError` is raised in it as well. `cache`: its results may be used again, by other
+    runs too. Raises `DefinitionError` when the declaration cannot work.
     """
     scope = sys._getframe(1).f_locals
 
@@ -71,6 +73,7 @@ def task(
             start_timeout=start_timeout,
             heartbeat=heartbeat,
             on_cancel=on_cancel,
+            cache=cache,
             scope=scope,
         )
 
