@@ -16,7 +16,7 @@ from aiki.types.subjects import Subjects
 
 __all__ = ["LARGEST", "CachedResult", "ResultStore"]
 
-LARGEST = 256 * 1024
+LARGEST = 64 * 1024
 """Bytes of a result that is stored; a larger one is not."""
 
 FENCE_KEPT = 86_400.0

@@ -178,7 +178,7 @@ async def test_a_run_that_has_recorded_it_keeps_it() -> None:
         assert await handle.wait_for_completion() == [7, 35]
         history: RunHistory = await handle.history()
         assert [step.cached for step in (await handle.describe()).steps] == [True, False]
-        assert (await replay(slow, history)).result == [7, 35]
+        assert replay(slow, history).output == [7, 35]
 
 
 async def test_what_is_cached_and_what_is_not() -> None:
