@@ -31,14 +31,14 @@ async def trial(clock: VirtualClock, seed: int, *, faults: Faults, kills: int, a
     async def remote(key: int, context: TaskContext) -> list[int]:
         fleets[0].began("remote", context)
         found = truth[key]
-        await asyncio.sleep(chance.choice((0, 0.01, 0.4)))
+        await asyncio.sleep(chance.choice((0, 0.4, 2.0)))
         return [key, found]
 
     @task(name="local", local=True, cache=Cache(ttl=3600, key=lambda key: key))
     async def local(key: int, context: TaskContext) -> list[int]:
         fleets[0].began("local", context)
         found = truth[key]
-        await asyncio.sleep(chance.choice((0, 0.01, 0.4)))
+        await asyncio.sleep(chance.choice((0, 0.4, 2.0)))
         return [key, found]
 
     @workflow(name="reader")
