@@ -27,6 +27,7 @@ from aiki.actors.outbox import Outbox
 from aiki.actors.queries import ask_code, machine_of
 from aiki.actors.results import Results
 from aiki.actors.stored import StoredRun
+from aiki.actors.tally import Tallies
 from aiki.actors.topology import ACK_WAIT
 from aiki.actors.watchdog import Watchdog
 from aiki.clock import Clock
@@ -82,6 +83,7 @@ class ActivationHost(Protocol):
     outbox: Outbox
     watchdog: Watchdog
     results: Results
+    tallies: Tallies
     worker_id: str
     subject: str
     commits: asyncio.Semaphore
@@ -123,7 +125,7 @@ class Activation:
         """Results that nobody waits for any more: the dispatch of one that was withdrawn is gone, so it cannot stand behind the turn."""
         self._unproven = False
         """Messages are held that no commit and no reading has shown to be judged rightly: none may be settled yet."""
-        self._local = LocalSteps(run_id, host.worker_id, host, partial(_report, weakref.ref(self)), host.results)
+        self._local = LocalSteps(run_id, host.worker_id, host, partial(_report, weakref.ref(self)), host.results, host.tallies)
         self._driver: asyncio.Task[None] | None = None
         self._signal: asyncio.Future[None] | None = None
         self._failures = 0

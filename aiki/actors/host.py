@@ -21,6 +21,7 @@ from aiki.actors.outbox import Outbox
 from aiki.actors.queries import ask_stored
 from aiki.actors.results import Results
 from aiki.actors.server_clock import ServerClock
+from aiki.actors.tally import Tallies
 from aiki.actors.watchdog import Watchdog
 from aiki.actors.window import Window
 from aiki.clock import Clock, SystemClock
@@ -77,6 +78,7 @@ class Host:
         self.store = RunStore(transport, subjects)
         self.outbox = Outbox(transport, subjects, self.subject)
         self.results = Results(transport, subjects, self.clock)
+        self.tallies = Tallies()
         self.watchdog = Watchdog()
         self.commits = asyncio.Semaphore(COMMITS)
         self.doubt_before = 0.0
@@ -140,6 +142,8 @@ class Host:
             # A run that is retried ends more than once, and the stream takes each message id once.
             await self.outbox.notify(mailbox, ended, f"{state.run_id}/ended/{state.attempt}/{mailbox}")
         if not again:
+            if state.finished_at is not None:
+                self.tallies.run_ended(state.workflow, state.status, state.finished_at - state.started_at)
             telemetry.run_span(
                 state.workflow,
                 state.run_id,
@@ -211,6 +215,16 @@ class Host:
         self.watchdog.stop()
         for activation in self._cache.clear():
             activation.evict()
+
+    @property
+    def turns(self) -> int:
+        """Turns that are going on."""
+        return len(self._cache.busy())
+
+    @property
+    def cached_runs(self) -> int:
+        """Runs in memory, those in a turn included."""
+        return len(self._cache)
 
     # -- messages
 

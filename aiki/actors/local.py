@@ -9,6 +9,7 @@ from aiki import telemetry
 from aiki.actors.attempts import AttemptLimits, lost, run_attempts, step_key
 from aiki.actors.pulse import BodyPulse
 from aiki.actors.results import Results
+from aiki.actors.tally import Tallies
 from aiki.clock import Clock
 from aiki.journal import Operation, PendingStep, StepId
 from aiki.types.messages import NOT_BEGUN, CacheMissed, Mail, StepFailedOnce, StepResult, attempts_made
@@ -19,12 +20,15 @@ __all__ = ["LocalSteps"]
 class LocalSteps:
     """Runs bodies and reports what came of them to `report`."""
 
-    def __init__(self, run_id: str, worker_id: str, clock: Clock, report: Callable[[Mail], None], results: Results) -> None:
+    def __init__(
+        self, run_id: str, worker_id: str, clock: Clock, report: Callable[[Mail], None], results: Results, tallies: Tallies
+    ) -> None:
         self._run_id = run_id
         self._worker_id = worker_id
         self._clock = clock
         self._report = report
         self._results = results
+        self._tallies = tallies
         self._running: dict[StepId, asyncio.Task[None]] = {}
         self._inherited: set[StepId] = set()
 
@@ -106,6 +110,8 @@ class LocalSteps:
                 pulse.end()
             if ended.error is not None:
                 telemetry.fail(span, ended.error)
+        self._tallies.steps += 1
+        self._tallies.task(operation.name).ended(ended, self._clock.now(), first, options.retry, limits)
         message: Mail
         if ended.delay is not None:
             message = StepFailedOnce(address, ordinal, step.serial, ended.failed, ended.delay, pulse.details)

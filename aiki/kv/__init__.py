@@ -2,6 +2,7 @@
 
 from aiki.kv.actor_store import OPERATION_HEADER, STATE_HEADER, ActorStore, StoredState
 from aiki.kv.entity_store import EntityStore
+from aiki.kv.measure_store import Measured, MeasureStore
 from aiki.kv.result_store import LARGEST, CachedResult, ResultStore
 from aiki.kv.run_store import RunStore
 from aiki.kv.schedule_store import ScheduleStore
@@ -14,6 +15,8 @@ __all__ = [
     "ActorStore",
     "CachedResult",
     "EntityStore",
+    "MeasureStore",
+    "Measured",
     "ResultStore",
     "RunStore",
     "ScheduleStore",

@@ -9,7 +9,8 @@
     actors    KV bucket aiki-actors-<region>       key <type>.<id>; mailbox aiki.<region>.mail.actor.<type>.<id>.<call>, reminders
                                                    aiki.<region>.timer.actor.<type>.<id>.<name>
     secrets   KV bucket aiki-secrets-<region>      key webhooks: what signs their URLs
-    workers   KV bucket aiki-workers-<region>      key <worker id>, expires; queue.<queue>, the mark of a paused one
+    workers   KV bucket aiki-workers-<region>      key <worker id>, expires; queue.<queue>, the mark of a paused one;
+                                                   measured.<kind>.<name>.<day>, what workers have measured, expires
     cache     KV bucket aiki-cache-<region>        key <task>.<hash>: a result that runs share, expires
     beats     KV bucket aiki-beats-<region>        key <run id>.<n>: the last heartbeat of a dispatch; in memory, expires
 

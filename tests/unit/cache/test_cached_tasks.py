@@ -1,6 +1,7 @@
 """Results that runs share, in virtual time."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
 
@@ -125,14 +126,12 @@ async def test_what_is_invalidated_is_not_used_again(kind: str) -> None:
     shop = Shop(local=kind == "local")
     async with environment(kind) as env:
         await env.worker(shop.shop, shop.look)
-        for price, forget in enumerate(
-            (
-                lambda: shop.look.cache.invalidate(env.client, Product(7)),
-                lambda: shop.look.cache.invalidate_key(env.client, 7),
-                lambda: shop.look.cache.clear(env.client),
-            ),
-            2,
-        ):
+        forgets: list[Callable[[], Awaitable[Any]]] = [
+            lambda: shop.look.cache.invalidate(env.client, Product(7)),
+            lambda: shop.look.cache.invalidate_key(env.client, 7),
+            lambda: shop.look.cache.clear(env.client),
+        ]
+        for price, forget in enumerate(forgets, 2):
             before = await env.run(shop.shop, Product(7))
             assert before == 7 * (price - 1)
             shop.price = price
@@ -304,7 +303,7 @@ async def test_it_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
         lambda: Cache(key="id"),  # type: ignore[arg-type]
         lambda: Cache(version=1),  # type: ignore[arg-type]
         lambda: Cache(version=""),
-        lambda: task(name="x", cache=60)(print),  # type: ignore[arg-type, call-overload]
+        lambda: task(name="x", cache=60)(print),  # type: ignore[arg-type]
     ],
 )
 def test_what_cannot_be_a_cache(make: Any) -> None:

@@ -1,5 +1,6 @@
 """Clients: start runs, follow them, look at them; schedules too."""
 
+from aiki.client.advice import Advice, Proposal
 from aiki.client.cached import CachedView
 from aiki.client.client import Client, OnConflict
 from aiki.client.event import Event, event
@@ -14,6 +15,7 @@ from aiki.client.waits import WaitView
 from aiki.client.words import MessageView
 
 __all__ = [
+    "Advice",
     "AttemptView",
     "CachedView",
     "ChildView",
@@ -24,6 +26,7 @@ __all__ = [
     "MessageView",
     "OnConflict",
     "Progress",
+    "Proposal",
     "QueueView",
     "Report",
     "RunHandle",

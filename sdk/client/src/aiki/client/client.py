@@ -12,6 +12,7 @@ from typing import Any, Literal, Self, TypeVar
 from aiki import telemetry
 from aiki.actors import history, roster
 from aiki.actors.server_clock import ServerClock
+from aiki.client.advice import Advice, advise
 from aiki.client.cached import CachedView, clear_cached, invalidate_cached, read_cached
 from aiki.client.declared import Declared
 from aiki.client.ends import Ends
@@ -29,7 +30,7 @@ from aiki.client.webhooks import Delivered, Webhooks
 from aiki.clock import Clock, SystemClock
 from aiki.entities import Caller
 from aiki.journal import Entry, RunState, decode_state
-from aiki.kv import RunStore
+from aiki.kv import MeasureStore, RunStore
 from aiki.schema import Schema, payload_hash
 from aiki.transport.port import Ack, Transport
 from aiki.transport.surely import surely
@@ -421,6 +422,15 @@ class Client(Many):
     async def workers(self) -> list[roster.WorkerInfo]:
         """The workers that have reported within the last seconds."""
         return await roster.read(self.transport, self.subjects)
+
+    async def advice(self, task: str | None = None) -> list[Advice]:
+        """What the workers have measured within two weeks, and what that says about settings: of a task, or of all tasks and workflows."""
+        store = MeasureStore(self.transport, self.subjects)
+        tasks = await store.read("task", None if task is None else check_name(task, "task"))
+        found = [advise(name, "task", seen) for name, seen in sorted(tasks.items())]
+        if task is None:
+            found += [advise(name, "workflow", seen) for name, seen in sorted((await store.read("workflow")).items())]
+        return found
 
 
 def _patience(stalled_after: Duration | None) -> float:

@@ -3,6 +3,7 @@
 import click
 
 from aiki.cli.actor import actor
+from aiki.cli.advise import advise
 from aiki.cli.cache import cache
 from aiki.cli.dev import dev
 from aiki.cli.doctor import doctor
@@ -24,7 +25,7 @@ def cli() -> None:
     """Durable workflows on NATS JetStream."""
 
 
-for _command in (dev, worker, timer, run, actor, queue, cache, schedule, replay, lint, init, doctor):
+for _command in (dev, worker, timer, run, actor, queue, cache, advise, schedule, replay, lint, init, doctor):
     cli.add_command(_command)
 
 
