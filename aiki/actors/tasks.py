@@ -140,7 +140,8 @@ class TaskWorker:
         if self._running:
             median = self._host.tallies.task(self._definition.name).median()
             self._median = self._median if median is None else median
-            self._fit()
+        if self._median is not None:
+            self._fit()  # other tasks may have taken the slots, or left them
         for delivery in self._running:
             delivery.in_progress()
         for copies in self._copies.values():

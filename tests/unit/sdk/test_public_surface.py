@@ -19,8 +19,8 @@ SURFACE = {
     "aiki.actor": "Actor ActorContext ActorRef ActorView actor handler",
     "aiki.graph": "Expression Graph Node NodeProgress graph inputs item node progress_of ref render_run",
     "aiki.task": "Cache Retry RetryAfter Task TaskCache TaskContext task",
-    "aiki.client": """Advice AttemptView CachedView ChildView Client Done Event FiringView MessageView OnConflict Progress Proposal QueueView Report
-        RunHandle RunHistory RunStatus RunView ScheduleHandle ScheduleView StepView WaitView event""",
+    "aiki.client": """Advice AttemptView CachedView ChildView Client Done Event FiringView MessageView OnConflict Progress Proposal
+        QueueView Report RunHandle RunHistory RunStatus RunView ScheduleHandle ScheduleView StepView WaitView event""",
     "aiki.workflow": """ChildHandle Context HookInfo Replayed Saga Variables Webhook Workflow replay workflow""",
     "aiki.worker": "Registry Worker",
     "aiki.testing": "Call Injection Moment NothingWillHappen PlannedCrash Replayed RunHistory Stub TestEnvironment replay",

@@ -25,8 +25,9 @@ class Proposal(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Advice(msgspec.Struct, frozen=True, kw_only=True):
-    """What was seen of a task or workflow within two weeks. Durations are seconds: of attempts that succeeded (of a workflow: of runs), and of waiting in the queue.
+    """What was seen of a task or workflow within two weeks.
 
+    Durations are seconds: of attempts that succeeded (of a workflow: of runs), and of waiting in the queue.
     `failure_rate` is the share of calls that failed for good. `note` says why nothing is proposed.
     """
 
@@ -55,9 +56,8 @@ def advise(name: str, kind: str, seen: Measured) -> Advice:
     if took.count < ENOUGH:
         note = f"not enough history (n = {took.count} < {ENOUGH})"
     elif kind == "task":
-        proposals = [
-            each for each in (_timeout(seen), _heartbeat(seen), _concurrency(seen), _attempts(seen), _no_retry(seen)) if each is not None
-        ]
+        rules = (_timeout, _heartbeat, _concurrency, _attempts, _no_retry)
+        proposals = [proposal for rule in rules if (proposal := rule(seen)) is not None]
     return Advice(
         name=name,
         kind=kind,

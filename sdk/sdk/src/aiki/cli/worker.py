@@ -144,7 +144,8 @@ async def show(session: Session, id: str) -> None:
 
 def _load(info: "WorkerInfo") -> str:
     load = info.load
-    return f"{load.turns}/{info.max_runs} turns, {load.bodies}/{info.max_tasks} bodies, {load.runs_per_second:g} runs/s, {load.memory_mb:g} MiB"
+    room = f"{load.turns}/{info.max_runs} turns, {load.bodies}/{info.max_tasks} bodies"
+    return f"{room}, {load.runs_per_second:g} runs/s, {load.memory_mb:g} MiB"
 
 
 def worker_document(info: "WorkerInfo") -> dict[str, Any]:
