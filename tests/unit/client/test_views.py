@@ -38,6 +38,7 @@ ERROR = ErrorInfo(type="Boom", message="no")
 EVERY: list[Entry] = [
     RecordedStep("charge:1", 0, "task", "charge", b"1", T0, T0 + 1, b"2", None, T0, "w1"),
     RecordedStep("child:1", 0, "child", "child", b"1", T0, T0 + 1, b"", ERROR, child=CHILD),
+    RecordedStep("charge:2", 0, "task", "charge", b"2", T0, T0 + 1, b"4", cached=True),
     Tick(T0 + 2),
     Retried(T0 + 3, ERROR),
     Woken(T0 + 4, "1"),
