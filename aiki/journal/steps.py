@@ -168,8 +168,9 @@ class Steps:
 
     def take_local(self) -> list[Operation]:
         """The local steps that are to begin now; each is handed out once, unless its outcome has come meanwhile."""
-        ready, self._local = [operation for operation in self._local if operation.id in self._pending], []
-        return ready
+        taken, self._local = self._local, []
+        # One for which no cached result was found has been sent meanwhile.
+        return [each for each in taken if (pending := self._pending.get(each.id)) is not None and pending.kind == "local"]
 
     # -- replay
 
