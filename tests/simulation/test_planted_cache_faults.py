@@ -1,6 +1,7 @@
 """The simulation notices when a rule of the cache is broken: each planted fault must show within some dozens of seeds."""
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
@@ -37,7 +38,7 @@ def test_planted_fault_is_found(fault: Patch, monkeypatch: pytest.MonkeyPatch) -
     fault(monkeypatch)
     for seed in range(SEEDS):
         try:
-            run_virtual(lambda clock, seed=seed: trial(clock, seed, faults=Faults(), kills=0, always_replay=False, cached_runs=5000))
+            run_virtual(partial(trial, seed=seed, faults=Faults(), kills=0, always_replay=False, cached_runs=5000))
         except AssertionError as error:
             print(f"{fault.__name__}: found with seed {seed}: {str(error)[:200]}")
             return
