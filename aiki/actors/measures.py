@@ -4,7 +4,7 @@ import logging
 
 from aiki.actors.tally import Tallies
 from aiki.kv.measure_store import Kind, Measured, MeasureStore
-from aiki.types.errors import AikiError, OutcomeUnknown
+from aiki.types.errors import AikiError, Conflict, OutcomeUnknown
 
 __all__ = ["MEASURE_EVERY", "Measures"]
 
@@ -37,6 +37,9 @@ class Measures:
                 await self._store.add(*key, seen)
             except OutcomeUnknown:
                 continue
+            except Conflict:
+                self._waiting[key] = seen
             except AikiError as error:
                 self._waiting[key] = seen
                 _log.debug("what was measured of %s %r waits: %s", *key, error)
+                return  # the server is away: the others need not find that out one by one

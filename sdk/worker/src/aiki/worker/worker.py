@@ -30,6 +30,8 @@ from aiki.worker.registry import Registry
 __all__ = ["Worker"]
 
 DEFAULT_RETENTION = 7 * 86_400.0
+LAST_WORD = 2.0
+"""Seconds that a worker which stops takes to write what it has measured."""
 
 _log = logging.getLogger("aiki.worker")
 
@@ -139,7 +141,9 @@ class Worker:
         await self._host.stop()
         await self._entities.stop()
         if self._measures is not None:
-            await self._measures.report(self._host.now())
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LAST_WORD):
+                    await self._measures.report(self._host.now())
         with contextlib.suppress(AikiError):
             await roster.remove(self._client.transport, self._client.subjects, self.id)
 
