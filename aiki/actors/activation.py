@@ -28,7 +28,9 @@ from aiki.actors.keeping import keeping_of
 from aiki.actors.local import LocalSteps
 from aiki.actors.outbox import Outbox
 from aiki.actors.queries import ask_code, machine_of
+from aiki.actors.results import Results
 from aiki.actors.stored import StoredRun
+from aiki.actors.tally import Tallies
 from aiki.actors.topology import ACK_WAIT
 from aiki.actors.turnstile import Turnstile
 from aiki.actors.watchdog import Watchdog
@@ -52,6 +54,7 @@ from aiki.types.failure import ErrorInfo
 from aiki.types.messages import (
     Again,
     Answer,
+    CacheMissed,
     Ended,
     Fork,
     Mail,
@@ -112,6 +115,8 @@ class ActivationHost(Protocol):
     evidence: Evidence
     outbox: Outbox
     watchdog: Watchdog
+    results: Results
+    tallies: Tallies
     worker_id: str
     subject: str
     commits: Turnstile
@@ -157,7 +162,7 @@ class Activation:
         """Results that nobody waits for any more: the dispatch of one that was withdrawn is gone, so it cannot stand behind the turn."""
         self._unproven = False
         """Messages are held that no commit and no reading has shown to be judged rightly: none may be settled yet."""
-        self._local = LocalSteps(run_id, host.worker_id, host, partial(_report, weakref.ref(self)))
+        self._local = LocalSteps(run_id, host.worker_id, host, partial(_report, weakref.ref(self)), host.results, host.tallies)
         self._driver: asyncio.Task[None] | None = None
         self._signal: asyncio.Future[None] | None = None
         self._failures = 0
@@ -746,7 +751,7 @@ class Activation:
         """A machine that has replaced another one in the middle of a turn names steps that run already, or have just ended."""
         messages = (envelope.message for envelope in self._inbox)
         return id in self._local or any(
-            isinstance(each, StepResult | StepFailedOnce) and (each.address, each.ordinal) == id for each in messages
+            isinstance(each, StepResult | StepFailedOnce | CacheMissed) and (each.address, each.ordinal) == id for each in messages
         )
 
 

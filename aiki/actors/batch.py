@@ -4,6 +4,7 @@ from collections import deque
 
 from aiki.actors.envelope import Envelope
 from aiki.types.messages import (
+    CacheMissed,
     Ended,
     Event,
     Mail,
@@ -35,6 +36,8 @@ def identity(message: Mail) -> tuple[object, ...] | None:
             return ("wake", message.serial)
         case Resume():
             return None
+        case CacheMissed():
+            return ("missed", message.address, message.ordinal)
         case Start():
             return ("start",)
         case Ended():

@@ -21,7 +21,9 @@ from aiki.actors.evidence import Evidence
 from aiki.actors.held import bury_unreadable
 from aiki.actors.outbox import Outbox
 from aiki.actors.queries import ask_stored
+from aiki.actors.results import Results
 from aiki.actors.server_clock import ServerClock
+from aiki.actors.tally import Tallies
 from aiki.actors.turnstile import Turnstile
 from aiki.actors.watchdog import Watchdog
 from aiki.actors.window import Window
@@ -84,6 +86,8 @@ class Host:
         self.dead = DeadStore(transport, subjects)
         self.evidence = Evidence(transport, subjects, self.subject, worker_id, self.clock)
         self.outbox = Outbox(transport, subjects, self.subject)
+        self.results = Results(transport, subjects, self.clock)
+        self.tallies = Tallies()
         self.watchdog = Watchdog()
         self.commits = Turnstile(COMMITS)
         self.now = self.clock.now
@@ -145,6 +149,8 @@ class Host:
             # A run that is retried ends more than once, and the stream takes each message id once.
             await self.outbox.notify(mailbox, ended, f"{state.run_id}/ended/{state.attempt}/{mailbox}")
         if not again:
+            if state.finished_at is not None:
+                self.tallies.run_ended(state.workflow, state.status, state.finished_at - state.started_at)
             telemetry.run_span(
                 state.workflow,
                 state.run_id,
@@ -210,6 +216,7 @@ class Host:
         if self._clock_reader is not None:
             self._clock_reader.cancel()
         await asyncio.gather(*(activation.stop() for activation in self._cache.clear()), return_exceptions=True)
+        await self.results.close()
         self.watchdog.stop()
 
     def abandon(self) -> None:
@@ -219,6 +226,16 @@ class Host:
         self.watchdog.stop()
         for activation in self._cache.clear():
             activation.evict()
+
+    @property
+    def turns(self) -> int:
+        """Turns that are going on."""
+        return len(self._cache.busy())
+
+    @property
+    def cached_runs(self) -> int:
+        """Runs in memory, those in a turn included."""
+        return len(self._cache)
 
     # -- messages
 

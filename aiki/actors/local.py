@@ -1,14 +1,18 @@
-"""The local steps of one run: bodies that run in the host which holds it."""
+"""The local steps of one run: bodies that run in the host which holds it, and lookups of cached results."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
 
+import msgspec
+
 from aiki import telemetry
 from aiki.actors.attempts import NO_LIMITS, AttemptLimits, lost, run_attempts, step_key
 from aiki.actors.pulse import BodyPulse
+from aiki.actors.results import Results
+from aiki.actors.tally import Tallies
 from aiki.clock import Clock
 from aiki.journal import Operation, PendingStep, StepId
-from aiki.types.messages import Mail, StepFailedOnce, StepResult, attempts_made
+from aiki.types.messages import NOT_BEGUN, CacheMissed, Mail, StepFailedOnce, StepResult, attempts_made
 
 __all__ = ["LocalSteps"]
 
@@ -16,11 +20,15 @@ __all__ = ["LocalSteps"]
 class LocalSteps:
     """Runs bodies and reports what came of them to `report`."""
 
-    def __init__(self, run_id: str, worker_id: str, clock: Clock, report: Callable[[Mail], None]) -> None:
+    def __init__(
+        self, run_id: str, worker_id: str, clock: Clock, report: Callable[[Mail], None], results: Results, tallies: Tallies
+    ) -> None:
         self._run_id = run_id
         self._worker_id = worker_id
         self._clock = clock
         self._report = report
+        self._results = results
+        self._tallies = tallies
         self._running: dict[StepId, asyncio.Task[None]] = {}
         self._inherited: set[StepId] = set()
 
@@ -40,7 +48,7 @@ class LocalSteps:
             return
         begun_elsewhere = operation.id in self._inherited
         self._inherited.discard(operation.id)
-        error = lost(operation.name, operation.options.retry) if begun_elsewhere else None
+        error = lost(operation.name, operation.options.retry) if begun_elsewhere and operation.kind == "local" else None
         if error is not None and step is not None:
             now = self._clock.now()
             self._report(StepResult(*operation.id, step.serial, b"", error, now, now, self._worker_id))
@@ -62,11 +70,22 @@ class LocalSteps:
 
     async def _run(self, operation: Operation, step: PendingStep | None) -> None:
         body = operation.body
+        options = operation.options
+        address, ordinal = operation.id
+        use = options.cache
+        if step is not None and use is not None and not step.failed:
+            found = await self._results.find(operation.name, use)
+            if found.value is not None:
+                now = self._clock.now()
+                self._end(operation.id, StepResult(address, ordinal, step.serial, found.value, None, NOT_BEGUN, now, "", cached=True))
+                return
+            if body is None:
+                self._end(operation.id, CacheMissed(address, ordinal, found.revision))
+                return
+            use = msgspec.structs.replace(use, revision=found.revision)
         if step is None or body is None:
             self._running.pop(operation.id, None)
             return
-        options = operation.options
-        address, ordinal = operation.id
         key = step_key(self._run_id, address, ordinal, options.key)
         first = attempts_made(step.failed) + 1 if step.failed else 1
         pulse = BodyPulse(step.details)
@@ -93,15 +112,22 @@ class LocalSteps:
                 pulse.end()
             if ended.error is not None:
                 telemetry.fail(span, ended.error)
+        self._tallies.steps += 1
+        self._tallies.task(operation.name).ended(ended, self._clock.now(), first, options.retry, limits)
         message: Mail
         if ended.delay is not None:
             message = StepFailedOnce(address, ordinal, step.serial, ended.failed, ended.delay, pulse.details)
         else:
+            if use is not None and ended.error is None:
+                self._results.keep(operation.name, use, ended.value, self._run_id)
             now = self._clock.now()
             message = StepResult(
                 address, ordinal, step.serial, ended.value, ended.error, ended.started_at, now, self._worker_id, ended.failed
             )
+        self._end(operation.id, message)
+
+    def _end(self, id: StepId, message: Mail) -> None:
         # A body that was to be cancelled and would not hear of it: its step is over, or another's by now.
-        if self._running.get(operation.id) is asyncio.current_task():
-            del self._running[operation.id]
+        if self._running.get(id) is asyncio.current_task():
+            del self._running[id]
             self._report(message)

@@ -157,6 +157,7 @@ class Outbox:
                 step.heartbeat,
                 step.details,
                 step.first_began_at,
+                step.cache,
             )
         )
         subject = self._task_subject(state, step.queue, step.name, entry.serial)

@@ -8,10 +8,24 @@ from aiki.transport.port import Transport
 from aiki.types.names import to_token
 from aiki.types.subjects import Subjects
 
-__all__ = ["EXPIRES", "REPORT_EVERY", "WorkerInfo", "read", "remove", "report"]
+__all__ = ["EXPIRES", "REPORT_EVERY", "Load", "WorkerInfo", "read", "remove", "report"]
 
 REPORT_EVERY = 10.0
 EXPIRES = 30.0
+
+
+class Load(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a worker has on its hands. Rates are per second, since its last report; `memory_mb` is resident (0: not known here)."""
+
+    turns: int = 0
+    bodies: int = 0
+    cached_runs: int = 0
+    cached_actors: int = 0
+    runs_per_second: float = 0.0
+    steps_per_second: float = 0.0
+    cpu: float = 0.0
+    """Cores that it uses."""
+    memory_mb: float = 0.0
 
 
 class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,6 +46,9 @@ class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
     actors: tuple[str, ...] = ()
     events: tuple[tuple[str, str, tuple[str, ...]], ...] = ()
     """(workflow, version, names): of the workflows that declare their events."""
+    load: Load = Load()
+    aiki: str = ""
+    """The version of Aiki."""
 
 
 _decode = msgspec.json.Decoder(WorkerInfo).decode

@@ -14,6 +14,7 @@ from aiki.actors.definitions import TaskDefinition
 from aiki.actors.evidence import Poisoned, TriedElsewhere
 from aiki.actors.held import bury_dispatch
 from aiki.actors.host import Host
+from aiki.actors.slots import Slots, room_for
 from aiki.actors.work import Work
 from aiki.transport.port import Consumption, Delivery
 from aiki.types.errors import NotConnected, OutcomeUnknown, RequestTimeout, TransportError
@@ -33,7 +34,7 @@ _log = logging.getLogger("aiki.actors")
 class TaskWorker:
     """One task in one queue. `slots` bounds the bodies that run at a time, over all the tasks that share it."""
 
-    def __init__(self, host: Host, definition: TaskDefinition, queue: str, slots: asyncio.Semaphore, window: int) -> None:
+    def __init__(self, host: Host, definition: TaskDefinition, queue: str, slots: Slots, window: int) -> None:
         self._host = host
         self._definition = definition
         self._queue = queue
@@ -43,6 +44,10 @@ class TaskWorker:
         self._beats = Beats(host.transport, host.subjects)
         self._running: dict[Delivery, Work] = {}
         self._copies: dict[int, list[Delivery]] = {}
+        self._at_work = 0
+        # To pull fewer, demand is withdrawn; what is on its way then is handed back, and would count as begun by a lost worker.
+        self._adapts = definition.retry.on_crash == "retry"
+        self._median: float | None = None
 
     async def start(self) -> None:
         """Begin to pull."""
@@ -59,6 +64,7 @@ class TaskWorker:
 
     async def drain(self, grace: float) -> None:
         """Pull no more, and give the bodies that run `grace` seconds to end."""
+        self._adapts = False
         if self._consumption is not None:
             await self._consumption.stop()
         if self._running:
@@ -101,7 +107,11 @@ class TaskWorker:
         reported = False
         try:
             async with self._slots:
-                message = None if work.withdrawn else await work.outcome()
+                self._at_work += 1
+                try:
+                    message = None if work.withdrawn else await work.outcome()
+                finally:
+                    self._at_work -= 1
             if not work.withdrawn:
                 await self._report(work.dispatch, message)
             delivery.ack()
@@ -119,6 +129,14 @@ class TaskWorker:
             work.close(settled=reported)
             for copy in self._copies.pop(delivery.sequence, ()):
                 copy.ack() if reported else copy.nak(PAUSE)
+            if self._median is not None:
+                self._fit()
+
+    def _fit(self) -> None:
+        """Pull as many as suits a task that takes so long."""
+        room = room_for(self._median, self._at_work, self._slots.free, self._window)
+        if self._adapts and self._consumption is not None and self._consumption.window != room:
+            self._consumption.window = room
 
     async def _give_up(self, dispatch: Dispatch, delivery: Delivery, poisoned: Poisoned) -> bool:
         """The step stays as it is: who retries the letter sends this very dispatch again. False when that could not be written."""
@@ -139,6 +157,11 @@ class TaskWorker:
             await report.tell(self._host, dispatch, message, "result" if isinstance(message, StepResult) else "failed")
 
     def _keep_alive(self) -> bool:
+        if self._running:
+            median = self._host.tallies.task(self._definition.name).median()
+            self._median = self._median if median is None else median
+        if self._median is not None:
+            self._fit()  # other tasks may have taken the slots, or left them
         for delivery in self._running:
             delivery.in_progress()
         for copies in self._copies.values():

@@ -61,6 +61,7 @@ def streams(subjects: Subjects, *, replicas: int = 1, storage: Storage = "file")
         bucket(subjects.secrets_stream, subjects.secrets_prefix),
         bucket(subjects.workers_stream, subjects.workers_prefix),
         bucket(subjects.dead_stream, subjects.dead_prefix),
+        bucket(subjects.cache_stream, subjects.cache_prefix),
         beats(subjects, replicas=replicas),
     )
 

@@ -145,6 +145,12 @@ class Work:
         pulse = self._pulse = BodyPulse(details, on_details=writer.put)
         key = step_key(dispatch.run_id, dispatch.address, dispatch.ordinal, dispatch.key)
 
+        retry = dispatch.retry if dispatch.retry is not None else definition.retry
+        timeout = dispatch.timeout if dispatch.timeout is not None else definition.timeout
+        limits = AttemptLimits(timeout, heartbeat, dispatch.deadline_at)
+        if self.delivery.attempt == 1:
+            host.tallies.task(definition.name).waited.add(max(host.now() - self.delivery.timestamp, 0.0))
+
         async def body(attempt: int) -> bytes:
             return await definition.execute(dispatch.payload, run_id=dispatch.run_id, attempt=attempt, key=key, pulse=pulse)
 
@@ -156,10 +162,8 @@ class Work:
                     worker=host.worker_id,
                     first=dispatch.attempt,
                     first_began_at=dispatch.first_began_at,
-                    retry=dispatch.retry if dispatch.retry is not None else definition.retry,
-                    limits=AttemptLimits(
-                        dispatch.timeout if dispatch.timeout is not None else definition.timeout, heartbeat, dispatch.deadline_at
-                    ),
+                    retry=retry,
+                    limits=limits,
                     pulse=pulse,
                     on_failure=writer.flush,
                 )
@@ -173,6 +177,10 @@ class Work:
                 self._pulse = None
             if ended.error is not None:
                 telemetry.fail(span, ended.error)
+        host.tallies.steps += 1
+        host.tallies.task(definition.name).ended(ended, host.now(), dispatch.attempt, retry, limits)
+        if dispatch.cache is not None and ended.error is None:
+            host.results.keep(definition.name, dispatch.cache, ended.value, dispatch.run_id)
         return self._message(ended, pulse.details)
 
     def _message(self, ended: Ended, details: bytes | None) -> StepResult | StepFailedOnce:

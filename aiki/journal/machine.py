@@ -57,6 +57,7 @@ from aiki.types.failure import ErrorInfo
 from aiki.types.messages import (
     Again,
     AnyWord,
+    CacheMissed,
     Cancel,
     CancelStep,
     Ended,
@@ -193,6 +194,8 @@ class RunMachine:
             case StepFailedOnce():
                 self._steps.postpone(message, now)
                 self._expire(now)
+            case CacheMissed():
+                self._steps.missed(message, now)
             case Wake():
                 self._wake(message, now)
             case Ended():

@@ -6,6 +6,7 @@ from hashlib import blake2b
 from typing import NamedTuple
 
 from aiki.journal.state import ChildRun, StepKind
+from aiki.types.cache import CacheUse
 from aiki.types.failure import ErrorInfo
 from aiki.types.limits import NO_LIMITS, Limits
 from aiki.types.messages import Attempt
@@ -51,6 +52,7 @@ class StepOptions(NamedTuple):
     key: str | None = None
     limits: Limits = NO_LIMITS
     child: ChildRun | None = None
+    cache: CacheUse | None = None
 
 
 class Operation:
@@ -72,6 +74,11 @@ class Operation:
     def abandoned(self) -> bool:
         """Whether everybody who waited for it was interrupted."""
         return self.outcome is None and bool(self.futures) and all(future.cancelled() for future in self.futures)
+
+    @property
+    def looks_first(self) -> bool:
+        """Whether the host looks for a cached result before it sends the task."""
+        return self.kind == "task" and self.options.cache is not None
 
     def resolve(self, outcome: Outcome) -> None:
         """Give the outcome to whoever still waits."""

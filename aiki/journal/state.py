@@ -8,6 +8,7 @@ from typing import Literal
 
 import msgspec
 
+from aiki.types.cache import CacheUse
 from aiki.types.failure import ErrorInfo
 from aiki.types.messages import Attempt, Start
 from aiki.types.retry import Retry
@@ -78,6 +79,8 @@ class RecordedStep(msgspec.Struct, frozen=True, array_like=True, omit_defaults=T
     queue: str | None = None
     child: str = ""
     """The id of the run that it started, if it is a child."""
+    cached: bool = False
+    """Whether a cached result answered it."""
 
 
 class Tick(msgspec.Struct, frozen=True, array_like=True, tag="tick"):
@@ -272,6 +275,8 @@ class PendingStep(msgspec.Struct, array_like=True, omit_defaults=True):
     child: ChildRun | None = None
     left: bool = False
     """The code that called it is gone: it is known of until its end has been heard, and means nothing."""
+    cache: CacheUse | None = None
+    """Where its result is kept for other runs. While the cache is looked up for it, a task's `kind` is "local"."""
 
     @property
     def first_began_at(self) -> float | None:

@@ -41,7 +41,7 @@ from aiki.types.errors import (
 )
 from aiki.types.failure import ErrorInfo
 from aiki.types.identifiers import child_run_id, keyed_run_id
-from aiki.types.messages import NOT_BEGUN, Attempt, Ended, StepBegun, StepFailedOnce, StepResult, kept_attempts
+from aiki.types.messages import NOT_BEGUN, Attempt, CacheMissed, Ended, StepBegun, StepFailedOnce, StepResult, kept_attempts
 
 __all__ = ["Steps"]
 
@@ -135,8 +135,10 @@ class Steps:
 
     def _take_up_local(self, pending: PendingStep, operation: Operation) -> None:
         if operation.kind == "task":
+            if operation.looks_first and pending.due is None and not pending.failed:
+                self._local.append(operation)  # the host that looked for a cached result is gone: look again
             # It was a local step when it was issued; a dispatched one stays with its worker in the opposite case.
-            if self._record.state.retry_at is None:
+            elif self._record.state.retry_at is None:
                 pending.kind, pending.queue = "task", operation.options.queue
                 # While it replays, the loop's time is that of the journal, so the last commit says better what time it is.
                 self._dispatch(pending, pending.due, max(self._loop.time(), self._record.state.updated_at))
@@ -183,8 +185,9 @@ class Steps:
 
     def take_local(self) -> list[Operation]:
         """The local steps that are to begin now; each is handed out once, unless its outcome has come meanwhile."""
-        ready, self._local = [operation for operation in self._local if operation.id in self._pending], []
-        return ready
+        taken, self._local = self._local, []
+        # One for which no cached result was found has been sent meanwhile.
+        return [each for each in taken if (pending := self._pending.get(each.id)) is not None and pending.kind == "local"]
 
     # -- replay
 
@@ -243,9 +246,33 @@ class Steps:
         pending = self._pending.get(id)
         if pending is None or pending.serial != message.serial:
             return None
+        if message.cached and (operation := self._operations.get(id)) is not None:
+            pending.kind = operation.kind
         return self._end_step(
-            pending, now, message.value, message.error, started_at=message.started_at, worker=message.worker, failed=message.failed
+            pending,
+            now,
+            message.value,
+            message.error,
+            started_at=message.started_at,
+            worker=message.worker,
+            failed=message.failed,
+            cached=message.cached,
         )
+
+    def missed(self, message: CacheMissed, now: float) -> None:
+        """No cached result answers a step: send its task.
+
+        Between two attempts of the workflow nothing is sent: the next one looks again.
+        """
+        id = (message.address, message.ordinal)
+        pending, operation = self._pending.get(id), self._operations.get(id)
+        if pending is None or operation is None or not operation.looks_first or pending.kind != "local":
+            return
+        if self._record.state.retry_at is None:
+            pending.kind = "task"
+            if pending.cache is not None:
+                pending.cache = msgspec.structs.replace(pending.cache, revision=message.revision)
+            self._dispatch(pending, None, now)
 
     def _end_step(
         self,
@@ -257,6 +284,7 @@ class Steps:
         started_at: float = 0.0,
         worker: str = "",
         failed: tuple[Attempt, ...] = (),
+        cached: bool = False,
     ) -> tuple[int, RecordedStep]:
         del self._pending[pending.address, pending.ordinal]
         entry = RecordedStep(
@@ -274,6 +302,7 @@ class Steps:
             kept_attempts(pending.failed + failed),
             pending.queue,
             pending.child.run_id if pending.child is not None else "",
+            cached,
         )
         return self._record.append(entry), entry
 
@@ -397,7 +426,9 @@ class Steps:
             step = self._pend(operation, now)
             self._pending[operation.id] = step
             self._bound(step)
-            if operation.kind == "task":
+            if operation.looks_first:
+                self._local.append(operation)
+            elif operation.kind == "task":
                 self._dispatch(step, None, now)
             elif operation.kind == "child":
                 step.serial = self._record.next_serial()
@@ -435,7 +466,7 @@ class Steps:
         return PendingStep(
             operation.id[0],
             operation.id[1],
-            operation.kind,
+            "local" if operation.looks_first else operation.kind,
             operation.name,
             operation.input,
             now,
@@ -447,6 +478,7 @@ class Steps:
             start_timeout=limits.start_timeout,
             heartbeat=limits.heartbeat,
             child=options.child,
+            cache=options.cache,
         )
 
     def _dispatch(self, step: PendingStep, due: float | None, now: float) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from aiki.types.cache import CacheUse
 from aiki.types.errors import IdempotencyConflict
 from aiki.types.failure import ErrorInfo
 from aiki.types.retry import Retry
@@ -19,6 +20,7 @@ __all__ = [
     "Answer",
     "AnyWord",
     "Attempt",
+    "CacheMissed",
     "Cancel",
     "CancelStep",
     "Dispatch",
@@ -129,6 +131,16 @@ class StepResult(_Wire, frozen=True, tag="result"):
     finished_at: float
     worker: str
     failed: tuple[Attempt, ...] = ()
+    cached: bool = False
+    """It is the cached result of another run's step: no attempt was made."""
+
+
+class CacheMissed(_Wire, frozen=True, tag="missed"):
+    """No cached result answers a step, so its task is to be sent. `revision` is what the lookup found. A host tells only itself."""
+
+    address: str
+    ordinal: int
+    revision: int
 
 
 class StepFailedOnce(_Wire, frozen=True, tag="failed"):
@@ -263,7 +275,7 @@ class Fork(_Wire, frozen=True):
 
 
 AnyWord = Reset | Event | Update | Cancel | CancelStep | Pause | Unpause | EndSleep | Again
-Mail = Start | StepResult | StepFailedOnce | Wake | Resume | Ended | StepBegun | AnyWord
+Mail = Start | StepResult | StepFailedOnce | Wake | Resume | Ended | StepBegun | CacheMissed | AnyWord
 
 
 def conflict(start: Start) -> Ended:
@@ -297,6 +309,8 @@ class Dispatch(_Wire, frozen=True, tag="task"):
     """What the last heartbeat of an earlier attempt said (JSON)."""
     first_began_at: float | None = None
     """When the step's first attempt began, if there was one before."""
+    cache: CacheUse | None = None
+    """Where its result is to be kept for other runs."""
 
 
 _encoder = msgspec.msgpack.Encoder()

@@ -14,12 +14,14 @@
                                                    version.<workflow>.<version>, that of a retired one
     dead      KV bucket aiki-dead-<region>         key letter.<id>; kept.<id>.<n>, its messages; taken.<run id>.<n or "run">, expires: who
                                                    has taken up what was handed out before
+                                                   measured.<kind>.<name>.<day>, what workers have measured, expires
+    cache     KV bucket aiki-cache-<region>        key <task>.<hash>: a result that runs share, expires
     beats     KV bucket aiki-beats-<region>        key <run id>.<n>: the last heartbeat of a dispatch; in memory, expires
 
 Core subjects: aiki.<region>.host.<host id> (the warm path), aiki.<region>.client.<client id> (ends of runs and answers, to who asked),
 aiki.<region>.live.<run id> (each commit of a run, republished by the server), aiki.<region>.withdrawn.<run id> (dispatches that are taken
-back, to who runs them: a MessagePack list of their serials, empty for all of that run's) and aiki.<region>.query.<workflow>.<version>
-(queries of runs that no host has in memory).
+back, to who runs them: a MessagePack list of their serials, empty for all of that run's) aiki.<region>.query.<workflow>.<version>
+(queries of runs that no host has in memory) and aiki.<region>.forgotten (invalidations of cached results, to all hosts).
 """
 
 import hashlib
@@ -64,6 +66,7 @@ class Subjects:
         self.workers_stream = f"KV_aiki-workers-{token}"
         self.beats_stream = f"KV_aiki-beats-{token}"
         self.dead_stream = f"KV_aiki-dead-{token}"
+        self.cache_stream = f"KV_aiki-cache-{token}"
         self.runs_prefix = f"$KV.aiki-runs-{token}."
         self.schedules_prefix = f"$KV.aiki-schedules-{token}."
         self.actors_prefix = f"$KV.aiki-actors-{token}."
@@ -71,6 +74,7 @@ class Subjects:
         self.workers_prefix = f"$KV.aiki-workers-{token}."
         self.beats_prefix = f"$KV.aiki-beats-{token}."
         self.dead_prefix = f"$KV.aiki-dead-{token}."
+        self.cache_prefix = f"$KV.aiki-cache-{token}."
         self.mail_prefix = f"{root}.mail."
         self.timer_prefix = f"{root}.timer."
         self.task_prefix = f"{root}.task."
@@ -80,6 +84,7 @@ class Subjects:
         self.live_prefix = f"{root}.live."
         self.withdrawn_prefix = f"{root}.withdrawn."
         self.query_prefix = f"{root}.query."
+        self.forgotten = f"{root}.forgotten"
 
     def run_mail(self, workflow: str, version: str) -> str:
         """The common part, up to the run id, of the mailboxes of all runs of a workflow's version."""

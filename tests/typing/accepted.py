@@ -14,6 +14,8 @@ from aiki.sdk import (
     ActorContext,
     ActorRef,
     AikiError,
+    Cache,
+    CachedView,
     ChildHandle,
     Client,
     Context,
@@ -304,6 +306,11 @@ async def outside() -> None:
         status = await handle.get_status()
         assert_type(status.id, RunId)
         assert_type(await order.handle(client, handle.id).wait_for_completion(), Receipt)
+
+        await charge.cache.invalidate(client, Payment("1", 1))
+        await charge.cache.invalidate_key(client, 7, cache=Cache(ttl=timedelta(hours=1), key=len, version="2"))
+        assert_type(await charge.cache.clear(client), int)
+        assert_type(await client.cached("charge"), list[CachedView])
 
         other = await invoice.enqueue(client, Order(id="1", amount=1))
         assert_type(await other.wait_for_completion(), int)

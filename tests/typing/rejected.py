@@ -152,6 +152,8 @@ async def tested(env: TestEnvironment) -> None:
 
 
 async def outside(client: Client) -> None:
+    await charge.cache.invalidate(client, Order("1"))  # E: Payment
+    task(name="cached", cache=60)  # E: Cache
     await order.enqueue(client, Payment("1"))  # E: Order
     await order.enqueue(client)  # E: argument
     await order.enqueue(client, Order("1"), on_conflict="ignore")  # E: ignore

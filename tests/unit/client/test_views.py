@@ -32,7 +32,7 @@ from aiki.journal import (
     Woken,
 )
 from aiki.types.failure import ErrorInfo
-from aiki.types.messages import Attempt
+from aiki.types.messages import NOT_BEGUN, Attempt
 
 T0 = 1_700_000_000.0
 CHILD = "c" * 26
@@ -142,3 +142,11 @@ def test_a_view_names_the_worker_the_parent_and_each_attempt() -> None:
         ("x", "running", None),
     ]
     assert view.steps[-1].failed_attempts[0].error == ERROR
+
+
+def test_a_step_that_the_cache_has_answered_shows_it() -> None:
+    step = RecordedStep("charge:2", 0, "task", "charge", b"2", T0, T0 + 1, b"4", None, NOT_BEGUN, cached=True)
+    [view] = run_view(state(), [step], 1).steps
+    assert (view.cached, view.attempts, view.started_at, view.worker) == (True, 0, None, "")
+    assert entry_document(step)["cached"] is True
+    assert entry_rows([step])[0][4] == "(cache)"

@@ -1,6 +1,8 @@
 """Clients: start runs, follow them, look at them; schedules too."""
 
+from aiki.client.advice import Advice, Proposal
 from aiki.client.archiver import Archiver
+from aiki.client.cached import CachedView
 from aiki.client.client import Client, OnConflict
 from aiki.client.dead_letters import DeadLetters, DeadLetterView
 from aiki.client.event import Event, event
@@ -16,8 +18,10 @@ from aiki.client.waits import WaitView
 from aiki.client.words import MessageView
 
 __all__ = [
+    "Advice",
     "Archiver",
     "AttemptView",
+    "CachedView",
     "ChildView",
     "Client",
     "DeadLetterView",
@@ -28,6 +32,7 @@ __all__ = [
     "MessageView",
     "OnConflict",
     "Progress",
+    "Proposal",
     "QueueView",
     "Report",
     "RunHandle",

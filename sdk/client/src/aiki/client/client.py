@@ -14,6 +14,8 @@ from aiki.actors import history, roster
 from aiki.actors.history import Recorded
 from aiki.actors.server_clock import ServerClock
 from aiki.actors.versions import RetiredVersions
+from aiki.client.advice import Advice, advise
+from aiki.client.cached import CachedView, clear_cached, invalidate_cached, read_cached
 from aiki.client.dead_letters import DeadLetters
 from aiki.client.declared import Declared
 from aiki.client.ends import Ends
@@ -34,7 +36,7 @@ from aiki.client.webhooks import Delivered, Webhooks
 from aiki.clock import Clock, SystemClock
 from aiki.entities import Caller
 from aiki.journal import Entry, RunState, decode_state
-from aiki.kv import RunStore
+from aiki.kv import MeasureStore, RunStore
 from aiki.schema import Schema, payload_hash
 from aiki.transport.port import Ack, Transport
 from aiki.transport.surely import surely
@@ -232,6 +234,20 @@ class Client(Many):
         `kind` ("task", "run" or "message"), `workflow` and `run_id` filter what is iterated over.
         """
         return DeadLetters(self, kind=kind, workflow=workflow, run_id=run_id)
+
+    # -- cached results of tasks
+
+    async def cached(self, task: str | None = None) -> list[CachedView]:
+        """The results that are cached now, of one task or of all, by task and id."""
+        return await read_cached(self, task)
+
+    async def invalidate_cached(self, task: str, id: str) -> None:
+        """Forget a result by its id; `task.cache.invalidate(client, payload)` is the way by its payload."""
+        await invalidate_cached(self, task, id)
+
+    async def clear_cached(self, task: str) -> int:
+        """Forget all cached results of a task; answers how many there were."""
+        return await clear_cached(self, task)
 
     # -- starting
 
@@ -468,6 +484,15 @@ class Client(Many):
     async def workers(self) -> list[roster.WorkerInfo]:
         """The workers that have reported within the last seconds."""
         return await roster.read(self.transport, self.subjects)
+
+    async def advice(self, task: str | None = None) -> list[Advice]:
+        """What the workers have measured within two weeks, and what that says about settings: of a task, or of all tasks and workflows."""
+        store = MeasureStore(self.transport, self.subjects)
+        tasks = await store.read("task", None if task is None else check_name(task, "task"))
+        found = [advise(name, "task", seen) for name, seen in sorted(tasks.items())]
+        if task is None:
+            found += [advise(name, "workflow", seen) for name, seen in sorted((await store.read("workflow")).items())]
+        return found
 
 
 def _patience(stalled_after: Duration | None) -> float:

@@ -97,6 +97,8 @@ class StepView(msgspec.Struct, frozen=True, kw_only=True):
     last_heartbeat: Any = None
     child: RunId | None = None
     """The run that it is, if it is a sub-workflow."""
+    cached: bool = False
+    """Whether a cached result answered it: no attempt was made, by no worker."""
 
 
 class ChildView(msgspec.Struct, frozen=True, kw_only=True):
@@ -233,6 +235,7 @@ def _recorded(step: RecordedStep) -> StepView:
         worker=step.worker,
         queue=step.queue,
         child=RunId(step.child) if step.child else None,
+        cached=step.cached,
     )
 
 

@@ -54,6 +54,7 @@ def entry_document(entry: Entry) -> dict[str, Any]:
             "error": entry.error,
             "failed_attempts": [_attempt(each) for each in entry.failed],
             **({"child": entry.child} if entry.child else {}),
+            **({"cached": True} if entry.cached else {}),
         }
     if isinstance(entry, Retried):
         return {"entry": "retried", "at": _instant(entry.at), "error": entry.error}
@@ -92,7 +93,7 @@ def entry_rows(entries: Sequence[Entry]) -> list[tuple[str, ...]]:
         document = entry_document(entry)
         if isinstance(entry, RecordedStep):
             outcome = f"failed: {entry.error}" if entry.error is not None else short(document["output"])
-            said = (entry.name, entry.worker, " ".join(outcome.split()))
+            said = (entry.name, "(cache)" if entry.cached else entry.worker, " ".join(outcome.split()))
         elif isinstance(entry, Continued):
             said = ("", "", "the code continued as new: its journal begins here")
         elif isinstance(entry, Marked):

@@ -3,7 +3,9 @@
 import click
 
 from aiki.cli.actor import actor
+from aiki.cli.advise import advise
 from aiki.cli.archive import archive
+from aiki.cli.cache import cache
 from aiki.cli.dev import dev
 from aiki.cli.dlq import dlq
 from aiki.cli.doctor import doctor
@@ -35,6 +37,8 @@ for _command in (
     run,
     actor,
     queue,
+    cache,
+    advise,
     dlq,
     workflow,
     schedule,

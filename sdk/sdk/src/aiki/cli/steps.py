@@ -60,7 +60,15 @@ def _since(status: "RunStatus") -> str:
 def step_rows(view: "RunView") -> list[tuple[str, ...]]:
     """A row per step: name, kind, state, attempts, worker, input, and output or error."""
     return [
-        (step.name, step.kind, step.state, str(step.attempts), step.worker or "", short(step.input, 40), _outcome(step))
+        (
+            step.name,
+            step.kind,
+            step.state,
+            str(step.attempts),
+            "(cache)" if step.cached else step.worker or "",
+            short(step.input, 40),
+            _outcome(step),
+        )
         for step in view.steps
     ]
 

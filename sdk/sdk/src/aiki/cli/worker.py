@@ -28,7 +28,7 @@ class _ServeByDefault(click.Group):
         return super().parse_args(ctx, args)
 
 
-@click.group(cls=_ServeByDefault, subcommand_metavar="[serve] MODULE[:REGISTRY]... | list")
+@click.group(cls=_ServeByDefault, subcommand_metavar="[serve] MODULE[:REGISTRY]... | list | show ID")
 def worker() -> None:
     """Serve workflows and tasks (`aiki worker MODULE`), or list who does (`aiki worker list`)."""
 
@@ -112,12 +112,54 @@ async def list_workers(session: Session) -> None:
             ", ".join(f"{name} {version}" for name, version in each.workflows),
             ", ".join(each.tasks),
             ", ".join(each.actors),
+            _load(each),
             age(datetime.fromtimestamp(each.started_at, UTC)),
-            each.python,
+            age(datetime.fromtimestamp(each.reported_at, UTC)),
+            each.aiki,
         )
         for each in workers
     ]
-    table(("worker", "queue", "workflows", "tasks", "actors", "up for", "python"), rows, empty="no worker has reported")
+    table(("worker", "queue", "workflows", "tasks", "actors", "load", "up for", "heard", "aiki"), rows, empty="no worker has reported")
+
+
+@command("show", worker)
+@click.argument("id")
+async def show(session: Session, id: str) -> None:
+    """Show all that a worker has reported: what it serves, what it has on its hands, its versions."""
+    from aiki.types.errors import DefinitionError
+
+    async with await session.connect() as client:
+        found = [each for each in await client.workers() if each.id == id]
+    if not found:
+        raise DefinitionError(f"no worker {id!r} has reported within the last 30 seconds", what="worker")
+    document = worker_document(found[0])
+    if session.as_json:
+        emit(document)
+        return
+    each, load = found[0], found[0].load
+    lines = [
+        ("worker", each.id),
+        ("on", f"{each.host}, aiki {each.aiki or '?'}, Python {each.python}"),
+        ("up for", age(document["started_at"])),
+        ("heard", f"{age(document['reported_at'])} ago"),
+        ("workflows", ", ".join(f"{name} {version}" for name, version in each.workflows) or "none"),
+        ("tasks", ", ".join(f"{name} ({queue})" for queue, name in each.serves) or "none"),
+        ("actors", ", ".join(each.actors) or "none"),
+        ("events", "; ".join(f"{name} {version}: {', '.join(names)}" for name, version, names in each.events) or "none declared"),
+        ("turns", f"{load.turns} of {each.max_runs}"),
+        ("bodies", f"{load.bodies} of {each.max_tasks}"),
+        ("in memory", f"{load.cached_runs} runs, {load.cached_actors} actors"),
+        ("rates", f"{load.runs_per_second:g} runs and {load.steps_per_second:g} steps a second"),
+        ("uses", f"{load.cpu:.0%} of a core, {load.memory_mb:g} MiB"),
+    ]
+    for name, text in lines:
+        click.echo(f"{name:<10} {text}")
+
+
+def _load(info: "WorkerInfo") -> str:
+    load = info.load
+    room = f"{load.turns}/{info.max_runs} turns, {load.bodies}/{info.max_tasks} bodies"
+    return f"{room}, {load.runs_per_second:g} runs/s, {load.memory_mb:g} MiB"
 
 
 def worker_document(info: "WorkerInfo") -> dict[str, Any]:
@@ -134,4 +176,7 @@ def worker_document(info: "WorkerInfo") -> dict[str, Any]:
         "max_runs": info.max_runs,
         "max_tasks": info.max_tasks,
         "python": info.python,
+        "aiki": info.aiki,
+        "load": {field: getattr(info.load, field) for field in info.load.__struct_fields__},
+        "events": [{"workflow": name, "version": version, "names": list(names)} for name, version, names in info.events],
     }

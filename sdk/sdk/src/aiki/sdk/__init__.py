@@ -3,6 +3,7 @@
 from aiki.actor import Actor, ActorContext, ActorRef, ActorView, actor, handler
 from aiki.client import (
     Archiver,
+    CachedView,
     Client,
     DeadLetterView,
     Event,
@@ -17,7 +18,7 @@ from aiki.client import (
 )
 from aiki.graph import Graph, graph, inputs, item, node, ref
 from aiki.schedules import Schedule
-from aiki.task import Retry, RetryAfter, Task, TaskContext, task
+from aiki.task import Cache, Retry, RetryAfter, Task, TaskContext, task
 from aiki.types.errors import (
     ActorDeadlock,
     ActorError,
@@ -91,6 +92,8 @@ __all__ = [
     "AikiError",
     "Archiver",
     "BackfillTooLarge",
+    "Cache",
+    "CachedView",
     "ChildCancelled",
     "ChildFailed",
     "ChildHandle",

@@ -1,8 +1,10 @@
 """Tasks: functions whose calls from a workflow are recorded."""
 
+from aiki.task.cache import TaskCache
 from aiki.task.context import TaskContext
 from aiki.task.decorator import task
 from aiki.task.definition import Task
+from aiki.types.cache import Cache
 from aiki.types.retry import Retry, RetryAfter
 
-__all__ = ["Retry", "RetryAfter", "Task", "TaskContext", "task"]
+__all__ = ["Cache", "Retry", "RetryAfter", "Task", "TaskCache", "TaskContext", "task"]

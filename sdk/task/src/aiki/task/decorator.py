@@ -6,6 +6,7 @@ from typing import Any, Literal, Protocol, TypeVar, overload
 
 from aiki.task.context import TaskContext
 from aiki.task.definition import Task
+from aiki.types.cache import Cache
 from aiki.types.duration import Duration
 from aiki.types.limits import MOST_DEATHS
 from aiki.types.retry import Retry
@@ -48,6 +49,7 @@ def task(
     on_cancel: Literal["tell", "raise"] = "tell",
     max_deaths: int = MOST_DEATHS,
     on_poison: Literal["hold", "fail"] = "hold",
+    cache: Cache | None = None,
 ) -> TaskDecorator:
     """Declare a task: `@task(name="charge", retry=Retry.fixed(max_attempts=3, delay=1))` above an `async def` or `def`.
 
@@ -57,7 +59,8 @@ def task(
     Limits are timedeltas or seconds. `timeout` bounds one attempt, `deadline` all of them together, from the call on, waiting included.
     `start_timeout`: no worker has begun it so long after it was sent (each retry counts anew; a local step is not sent). `heartbeat`: an
     attempt fails that calls `TaskContext.heartbeat` less often. `on_cancel`: what happens to a body whose run or step is cancelled: it is
-    told (`TaskContext.cancelled`), or `asyncio.CancelledError` is raised in it as well.
+    told (`TaskContext.cancelled`), or `asyncio.CancelledError` is raised in it as well. `cache`: its results may be used again, by other
+    runs too.
 
     A call of which `max_deaths` workers are proven to have died is given up: it is held in the dead-letter list until somebody retries it
     there, or (`on_poison="fail"`) its step fails with `TaskPoisoned`. Raises `DefinitionError` when the declaration cannot work.
@@ -78,6 +81,7 @@ def task(
             on_cancel=on_cancel,
             max_deaths=max_deaths,
             on_poison=on_poison,
+            cache=cache,
             scope=scope,
         )
 

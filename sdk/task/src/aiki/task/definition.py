@@ -5,9 +5,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Generic, Literal, ParamSpec, Protocol, TypeVar, overload
 
 from aiki.schema import Schema, read_signature
+from aiki.task.cache import TaskCache
 from aiki.task.context import TaskContext
 from aiki.task.interception import INTERCEPTOR
 from aiki.task.thread import run_in_thread
+from aiki.types.cache import Cache, CacheUse
 from aiki.types.duration import Duration, seconds
 from aiki.types.errors import DefinitionError
 from aiki.types.identifiers import RunId
@@ -38,6 +40,7 @@ class StepContext(Protocol):
         retry: Retry | None,
         timeout: float | None,
         limits: Limits = NO_LIMITS,
+        cache: CacheUse | None = None,
     ) -> bytes:
         """Record a step and answer its result as JSON. With a body it runs in the host: `body(idempotency key, attempt, pulse)`."""
 
@@ -60,6 +63,7 @@ class Task(Generic[Input, Output, Parameters, Returned]):
         on_cancel: Literal["tell", "raise"] = "tell",
         max_deaths: int = MOST_DEATHS,
         on_poison: Literal["hold", "fail"] = "hold",
+        cache: Cache | None = None,
         scope: Mapping[str, Any] | None = None,
     ) -> None:
         self.name = check_name(name if name is not None else getattr(function, "__name__", None), "task")
@@ -86,6 +90,7 @@ class Task(Generic[Input, Output, Parameters, Returned]):
         self._signature = read_signature(function, what, skip=0, most=2, names=scope)
         self._input = f"input of {what}"
         self._result = f"result of {what}"
+        self._cache: TaskCache[Input] = TaskCache(self.name, cache, self._signature.payload, self._input)
         self._is_async = inspect.iscoroutinefunction(function)
         self.__doc__ = function.__doc__
         self.__wrapped__ = function
@@ -101,6 +106,11 @@ class Task(Generic[Input, Output, Parameters, Returned]):
     def heartbeat(self) -> float | None:
         """Seconds without `TaskContext.heartbeat` after which an attempt fails."""
         return self.limits.heartbeat
+
+    @property
+    def cache(self) -> TaskCache[Input]:
+        """Its results that runs share: to invalidate them."""
+        return self._cache
 
     @property
     def input_schema(self) -> Schema[Input]:
@@ -126,6 +136,7 @@ class Task(Generic[Input, Output, Parameters, Returned]):
         deadline: Duration | None = None,
         start_timeout: Duration | None = None,
         heartbeat: Duration | None = None,
+        cache: Cache | Literal[False] | None = None,
     ) -> Output: ...
 
     @overload
@@ -142,6 +153,7 @@ class Task(Generic[Input, Output, Parameters, Returned]):
         deadline: Duration | None = None,
         start_timeout: Duration | None = None,
         heartbeat: Duration | None = None,
+        cache: Cache | Literal[False] | None = None,
     ) -> Output: ...
 
     async def run(
@@ -157,12 +169,14 @@ class Task(Generic[Input, Output, Parameters, Returned]):
         deadline: Duration | None = None,
         start_timeout: Duration | None = None,
         heartbeat: Duration | None = None,
+        cache: Cache | Literal[False] | None = None,
     ) -> Output:
         """Run the task as a step of a workflow: its recorded result is final and it never runs again.
 
         With an `idempotency_key`, calls with the same key in one run are one step. `queue`, `retry`, `timeout` (of one attempt),
         `deadline`, `start_timeout` and `heartbeat` override the task's own (see `@task`). `local`: run in the process that holds the run,
-        with one durable write and no hop, instead of sending it to a task worker.
+        with one durable write and no hop, instead of sending it to a task worker. `cache`: which results of other runs may answer the call
+        (False: none).
 
         Raises `TaskFailed` when the task failed for good, `PayloadError` when `payload` does not fit.
         """
@@ -185,6 +199,7 @@ class Task(Generic[Input, Output, Parameters, Returned]):
             retry=self.retry if retry is None and is_local else retry,
             timeout=self.timeout if limit is None and is_local else limit,
             limits=limits,
+            cache=self._cache.use(cache, payload, data),
         )
         output: Output = self._signature.result.decode(value, self._result)
         return output

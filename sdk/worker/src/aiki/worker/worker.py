@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import importlib.metadata
 import logging
 import os
 import platform
@@ -12,18 +13,25 @@ from types import TracebackType
 from typing import Self
 
 from aiki.actors import Host, TaskWorker, roster
+from aiki.actors.measures import MEASURE_EVERY, Measures
+from aiki.actors.slots import Slots
 from aiki.client import Client
 from aiki.clock import Clock
 from aiki.entities import EntityHost
+from aiki.kv import MeasureStore
 from aiki.types.duration import Duration, seconds
 from aiki.types.errors import AikiError, DefinitionError
 from aiki.types.identifiers import WorkerId
 from aiki.types.names import check_name
 from aiki.types.retention import Kept, Retention
 from aiki.worker.garbage import calm_down
+from aiki.worker.load import LoadMeter
 from aiki.worker.registry import Registry
 
 __all__ = ["Worker"]
+
+LAST_WORD = 2.0
+"""Seconds that a worker which stops takes to write what it has measured."""
 
 _log = logging.getLogger("aiki.worker")
 
@@ -84,6 +92,8 @@ class Worker:
             idle=seconds(actor_idle, "actor_idle", least=0.001),
         )
         self._reports = reports
+        self._slots = Slots(self._max_tasks)
+        self._measures: Measures | None = None
         self._tasks: list[TaskWorker] = []
         self._reporter: asyncio.Task[None] | None = None
         self._state = "new"
@@ -99,9 +109,8 @@ class Worker:
         calm_down()
         try:
             await self._host.start(list(self.registry.workflows.values()))
-            slots = asyncio.Semaphore(self._max_tasks)
             for task in self.registry.tasks.values():
-                worker = TaskWorker(self._host, task, task.queue or self.queue, slots, self._max_tasks)
+                worker = TaskWorker(self._host, task, task.queue or self.queue, self._slots, self._max_tasks)
                 self._tasks.append(worker)
                 await worker.start()
             if self.registry.actors:
@@ -110,7 +119,9 @@ class Worker:
             await self.stop(0.0)
             raise
         if self._reports:
-            self._reporter = asyncio.create_task(self._report(self._host.now()))
+            now = self._host.now()
+            self._measures = Measures(self._host.tallies, MeasureStore(self._client.transport, self._client.subjects), now)
+            self._reporter = asyncio.create_task(self._report(now, self._measures))
         _log.info(
             "worker %s serves %d workflows, %d tasks of queue %r and %d classes of actors",
             self.id,
@@ -133,6 +144,10 @@ class Worker:
         await asyncio.gather(*(task.stop() for task in self._tasks), return_exceptions=True)
         await self._host.stop()
         await self._entities.stop()
+        if self._measures is not None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LAST_WORD):
+                    await self._measures.report(self._host.now())
         with contextlib.suppress(AikiError):
             await roster.remove(self._client.transport, self._client.subjects, self.id)
 
@@ -169,8 +184,15 @@ class Worker:
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         await self.stop()
 
-    async def _report(self, started_at: float) -> None:
+    async def _report(self, started_at: float, measures: Measures) -> None:
+        meter = LoadMeter(self._host, self._entities, self._slots)
+        aiki = importlib.metadata.version("aiki")
+        measured_at = started_at
         while True:
+            now = self._host.now()
+            if now - measured_at >= MEASURE_EVERY:
+                measured_at = now
+                await measures.report(now)
             info = roster.WorkerInfo(
                 id=self.id,
                 queue=self.queue,
@@ -189,6 +211,8 @@ class Worker:
                     for each in self.registry.workflows.values()
                     if each.events is not None
                 ),
+                load=meter.read(),
+                aiki=aiki,
             )
             try:
                 await roster.report(self._client.transport, self._client.subjects, info)

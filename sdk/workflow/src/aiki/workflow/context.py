@@ -20,6 +20,7 @@ from aiki.journal import ChildRun, Outcome, Received, RunMachine, Shield, StepOp
 from aiki.schema import Schema, content_hash, result_schema, schema_for
 from aiki.task.interception import INTERCEPTOR
 from aiki.task.thread import run_in_thread
+from aiki.types.cache import CacheUse
 from aiki.types.duration import Duration, seconds
 from aiki.types.errors import DefinitionError, EventTimeout, RunEnded, TaskCancelled, TaskFailed, TaskPoisoned, TaskTimedOut, WorkerLost
 from aiki.types.identifiers import RunId
@@ -359,6 +360,7 @@ class Context:
         retry: Retry | None,
         timeout: float | None,
         limits: Limits = NO_LIMITS,
+        cache: CacheUse | None = None,
     ) -> bytes:
         """Record a step; for `Task.run` and the like. Raises `TaskFailed` when it failed for good."""
         if retry is not None and not isinstance(retry, Retry):
@@ -369,7 +371,7 @@ class Context:
         if scope is not None and key is not None:
             key = scope.key(key)
         machine = self._machine
-        options = StepOptions(queue, retry, timeout, key, limits)
+        options = StepOptions(queue, retry, timeout, key, limits, cache=cache)
         address = content_hash(payload) if scope is None else scope.address(payload)
         content = self._prefix + address if key is None else ""
         outcome = await machine.issue("task" if body is None else "local", name, payload, content, options, body)
