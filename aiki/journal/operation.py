@@ -51,6 +51,8 @@ class StepOptions(NamedTuple):
     key: str | None = None
     limits: Limits = NO_LIMITS
     child: ChildRun | None = None
+    standing: str = ""
+    """Where a dispatch stands at its task's gate, if that has one (see `Admission.standing`)."""
 
 
 class Operation:

@@ -225,6 +225,8 @@ class PendingStep(msgspec.Struct, array_like=True, omit_defaults=True):
     heartbeat: float | None = None
     details: bytes | None = None
     child: ChildRun | None = None
+    place: str = ""
+    """At its task's gate, if that has one."""
 
     @property
     def first_began_at(self) -> float | None:
@@ -248,13 +250,14 @@ class OutAlarm(msgspec.Struct, frozen=True, array_like=True, tag="alarm"):
     due: float
 
 
-class OutWithdrawal(msgspec.Struct, frozen=True, array_like=True, tag="withdraw"):
+class OutWithdrawal(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, tag="withdraw"):
     """Owed: the dispatch `dispatch` of task `name` is to be taken back."""
 
     serial: int
     dispatch: int
     name: str
     queue: str | None
+    place: str = ""
 
 
 class OutChild(msgspec.Struct, frozen=True, array_like=True, tag="child"):

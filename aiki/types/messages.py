@@ -277,6 +277,8 @@ class Dispatch(_Wire, frozen=True, tag="task"):
     """What the last heartbeat of an earlier attempt said (JSON)."""
     first_began_at: float | None = None
     """When the step's first attempt began, if there was one before."""
+    place: str = ""
+    """At its task's gate, if that has one."""
 
 
 _encoder = msgspec.msgpack.Encoder()

@@ -4,7 +4,7 @@ from aiki.actor import Actor, ActorContext, ActorRef, ActorView, actor, handler
 from aiki.client import Client, Event, Progress, QueueView, RunHandle, RunStatus, RunView, ScheduleHandle, ScheduleView, event
 from aiki.graph import Graph, graph, inputs, item, node, ref
 from aiki.schedules import Schedule
-from aiki.task import Retry, RetryAfter, Task, TaskContext, task
+from aiki.task import Concurrency, Rate, Retry, RetryAfter, Task, TaskContext, task
 from aiki.types.errors import (
     ActorDeadlock,
     ActorError,
@@ -75,6 +75,7 @@ __all__ = [
     "ChildHandle",
     "ChildTimedOut",
     "Client",
+    "Concurrency",
     "Context",
     "DefinitionError",
     "ErrorInfo",
@@ -93,6 +94,7 @@ __all__ = [
     "Progress",
     "QueryFailed",
     "QueueView",
+    "Rate",
     "ResultTimeout",
     "Retry",
     "RetryAfter",

@@ -1,11 +1,12 @@
 """The `@task` decorator."""
 
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Literal, Protocol, TypeVar, overload
 
 from aiki.task.context import TaskContext
 from aiki.task.definition import Task
+from aiki.types.admission import Concurrency, Key, Rate
 from aiki.types.duration import Duration
 from aiki.types.retry import Retry
 
@@ -45,6 +46,10 @@ def task(
     start_timeout: Duration | None = None,
     heartbeat: Duration | None = None,
     on_cancel: Literal["tell", "raise"] = "tell",
+    concurrency: int | None = None,
+    limits: Sequence[Concurrency | Rate] = (),
+    fair: Key | None = None,
+    priority: int | Callable[[Any], int] | None = None,
 ) -> TaskDecorator:
     """Declare a task: `@task(name="charge", retry=Retry.fixed(max_attempts=3, delay=1))` above an `async def` or `def`.
 
@@ -54,8 +59,13 @@ def task(
     Limits are timedeltas or seconds. `timeout` bounds one attempt, `deadline` all of them together, from the call on, waiting included.
     `start_timeout`: no worker has begun it so long after it was sent (each retry counts anew; a local step is not sent). `heartbeat`: an
     attempt fails that calls `TaskContext.heartbeat` less often. `on_cancel`: what happens to a body whose run or step is cancelled: it is
-    told (`TaskContext.cancelled`), or `asyncio.CancelledError` is raised in it as well. Raises `DefinitionError` when the declaration
-    cannot work.
+    told (`TaskContext.cancelled`), or `asyncio.CancelledError` is raised in it as well.
+
+    Over the whole fleet: `concurrency`, how many are at work at a time; `limits`, the same and rates, of all or of each key, for example
+    `[Concurrency(1, key=lambda order: order.customer), Rate(100, per=1)]`; `fair`, between whose keys turns are taken, whoever has how many
+    waiting; `priority` from 0 (the default) to 9 (first), a number or a function of the payload.
+
+    Raises `DefinitionError` when the declaration cannot work.
     """
     scope = sys._getframe(1).f_locals
 
@@ -71,6 +81,10 @@ def task(
             start_timeout=start_timeout,
             heartbeat=heartbeat,
             on_cancel=on_cancel,
+            concurrency=concurrency,
+            limits=limits,
+            fair=fair,
+            priority=priority,
             scope=scope,
         )
 

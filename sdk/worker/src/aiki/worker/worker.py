@@ -12,9 +12,11 @@ from types import TracebackType
 from typing import Self
 
 from aiki.actors import Host, TaskWorker, roster
+from aiki.actors.slots import Slots
 from aiki.client import Client
 from aiki.clock import Clock
 from aiki.entities import EntityHost
+from aiki.gates import GateKeeper
 from aiki.types.duration import Duration, seconds
 from aiki.types.errors import AikiError, DefinitionError
 from aiki.types.identifiers import WorkerId
@@ -82,6 +84,7 @@ class Worker:
         )
         self._reports = reports
         self._tasks: list[TaskWorker] = []
+        self._keepers: list[GateKeeper] = []
         self._reporter: asyncio.Task[None] | None = None
         self._state = "new"
 
@@ -96,11 +99,15 @@ class Worker:
         calm_down()
         try:
             await self._host.start(list(self.registry.workflows.values()))
-            slots = asyncio.Semaphore(self._max_tasks)
+            slots = Slots(self._max_tasks)
             for task in self.registry.tasks.values():
                 worker = TaskWorker(self._host, task, task.queue or self.queue, slots, self._max_tasks)
                 self._tasks.append(worker)
                 await worker.start()
+                if task.admission is not None and task.admission.cap is None:
+                    keeper = GateKeeper(self._host, task.queue or self.queue, task.name, task.admission.limits)
+                    self._keepers.append(keeper)
+                    await keeper.start()
             if self.registry.actors:
                 await self._entities.start(list(self.registry.actors.values()))
         except BaseException:
@@ -125,6 +132,8 @@ class Worker:
         limit = seconds(grace, "grace")
         if self._reporter is not None:
             self._reporter.cancel()
+        # Others let in what waits while our bodies end.
+        await asyncio.gather(*(keeper.stop() for keeper in self._keepers), return_exceptions=True)
         await asyncio.gather(*(task.drain(limit) for task in self._tasks), return_exceptions=True)
         await asyncio.gather(self._host.drain(limit), self._entities.drain(limit))
         await asyncio.gather(*(task.stop() for task in self._tasks), return_exceptions=True)

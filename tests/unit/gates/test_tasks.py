@@ -1,0 +1,184 @@
+"""Limits, fairness and priorities of tasks, in virtual time."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+import pytest
+
+from aiki.sdk import Concurrency, Context, Rate, Retry, Task, TaskContext, task, workflow
+from aiki.testing import TestEnvironment
+
+
+class Order(msgspec.Struct):
+    customer: str
+    number: int = 0
+    urgency: int = 0
+
+
+class Gauge:
+    """Sees bodies begin and end."""
+
+    def __init__(self) -> None:
+        self.now: Counter[str] = Counter()
+        self.most: Counter[str] = Counter()
+        self.began: list[tuple[float, Order]] = []
+
+    async def body(self, order: Order, length: float) -> int:
+        self.began.append((asyncio.get_running_loop().time(), order))
+        for key in ("all", order.customer):
+            self.now[key] += 1
+            self.most[key] = max(self.most[key], self.now[key])
+        try:
+            await asyncio.sleep(length)
+        finally:
+            for key in ("all", order.customer):
+                self.now[key] -= 1
+        return order.number
+
+
+gauge = Gauge()
+
+
+@pytest.fixture(autouse=True)
+def fresh() -> None:
+    gauge.__init__()  # type: ignore[misc]
+
+
+@pytest.fixture
+async def env() -> AsyncIterator[TestEnvironment]:
+    async with TestEnvironment.in_memory() as environment:
+        yield environment
+
+
+@task(name="capped", concurrency=3)
+async def capped(order: Order) -> int:
+    return await gauge.body(order, 1.0)
+
+
+@task(name="keyed", limits=[Concurrency(4), Concurrency(1, key=lambda order: order.customer)])
+async def keyed(order: Order) -> int:
+    return await gauge.body(order, 1.0)
+
+
+@task(name="rated", limits=[Rate(5, per=timedelta(seconds=2)), Rate(1, per=2, key=lambda order: order.customer)])
+async def rated(order: Order) -> int:
+    return await gauge.body(order, 0.0)
+
+
+@task(name="fair", fair=lambda order: order.customer, priority=lambda order: order.urgency)
+async def fair(order: Order) -> int:
+    return await gauge.body(order, 0.1)
+
+
+@task(name="flaky", limits=[Concurrency(1)], fair=lambda order: order.customer, retry=Retry.fixed(max_attempts=2, delay=60))
+async def flaky(order: Order, call: TaskContext) -> int:
+    await gauge.body(order, 1.0)
+    if call.attempt == 1:
+        raise ValueError("not yet")
+    return call.attempt
+
+
+TASKS: dict[str, Task[Order, int, ..., Any]] = {each.name: each for each in (capped, keyed, rated, fair, flaky)}
+
+
+class Batch(msgspec.Struct):
+    task: str
+    orders: list[Order]
+
+
+@workflow(name="batch")
+async def batch(ctx: Context, call: Batch) -> list[int]:
+    return list(await asyncio.gather(*(TASKS[call.task].run(ctx, order) for order in call.orders)))
+
+
+async def test_a_cap_holds_over_all_workers(env: TestEnvironment) -> None:
+    for _ in range(3):
+        await env.worker(batch, capped)
+    began = env.now()
+    orders = [Order("a", number) for number in range(12)]
+    assert await env.run(batch, Batch("capped", orders)) == list(range(12))
+    assert gauge.most["all"] == 3
+    assert (env.now() - began).total_seconds() == pytest.approx(4, abs=0.5)
+
+
+async def test_a_limit_per_key(env: TestEnvironment) -> None:
+    for _ in range(3):
+        await env.worker(batch, keyed)
+    began = env.now()
+    orders = [Order("abcdef"[number % 6], number) for number in range(12)]
+    assert await env.run(batch, Batch("keyed", orders)) == list(range(12))
+    assert gauge.most["all"] == 4
+    assert {gauge.most[key] for key in "abcdef"} == {1}
+    assert (env.now() - began).total_seconds() == pytest.approx(3, abs=1)
+
+
+async def test_rates(env: TestEnvironment) -> None:
+    await env.worker(batch, rated)
+    orders = [Order("abcdefghij"[number % 10], number) for number in range(20)]
+    assert await env.run(batch, Batch("rated", orders)) == list(range(20))
+    instants = [at for at, _ in gauge.began]
+    for first, sixth in zip(instants, instants[5:], strict=False):
+        assert sixth - first > 1.9
+    assert instants[-1] - instants[0] < 8
+    for key in "abcdefghij":
+        one, two = (at for at, order in gauge.began if order.customer == key)
+        assert two - one > 1.9
+
+
+async def test_one_tenants_thousands_delay_nobody_else(env: TestEnvironment) -> None:
+    await env.worker(batch, fair, max_concurrent_tasks=4)
+    crowd = await batch.enqueue(env.client, Batch("fair", [Order("crowd", number) for number in range(400)]))
+    await env.advance(1)
+    began = env.now()
+    await env.run(batch, Batch("fair", [Order("single")]))
+    assert (env.now() - began).total_seconds() < 1
+    assert len(await crowd.wait_for_completion()) == 400
+
+
+async def test_priorities_come_first(env: TestEnvironment) -> None:
+    await env.worker(batch, fair, max_concurrent_tasks=1)
+    orders = [Order("a", number, number % 3) for number in range(60)]
+    await env.run(batch, Batch("fair", orders))
+    late = [order.urgency for _, order in gauge.began][12:]
+    assert late == sorted(late, reverse=True)
+
+
+async def test_a_retry_that_waits_gives_its_place_to_others(env: TestEnvironment) -> None:
+    await env.worker(batch, flaky)
+    began = env.now()
+    assert await env.run(batch, Batch("flaky", [Order("a", 1), Order("b", 2)])) == [2, 2]
+    assert gauge.most["all"] == 1
+    assert 60 < (env.now() - began).total_seconds() < 67
+
+
+async def test_a_killed_worker_leaves_no_place_taken(env: TestEnvironment) -> None:
+    one = await env.worker(batch, keyed)
+    handle = await batch.enqueue(env.client, Batch("keyed", [Order("a", 1), Order("a", 2), Order("b", 3)]))
+    await env.advance(0.5)
+    assert gauge.now["a"] == 1
+    await env.crash_worker(one)
+    gauge.now.clear()
+    await env.worker(batch, keyed)
+    assert await handle.wait_for_completion() == [1, 2, 3]
+    assert gauge.most["a"] == 1
+
+
+async def test_withdrawn_dispatches_leave_the_waiting_room(env: TestEnvironment) -> None:
+    await env.worker(batch, keyed)
+    handle = await batch.enqueue(env.client, Batch("keyed", [Order("a", number) for number in range(5)]))
+    await env.advance(0.5)
+    await handle.cancel("no more")
+    await env.advance(5)
+    assert len(gauge.began) == 1
+    assert await env.run(batch, Batch("keyed", [Order("a", 9)])) == [9]
+
+
+async def test_an_idle_gate_costs_no_time(env: TestEnvironment) -> None:
+    await env.worker(batch, keyed)
+    await env.run(batch, Batch("keyed", [Order("a")]))
+    await env.advance(timedelta(days=365 * 50))
+    assert await env.run(batch, Batch("keyed", [Order("a")])) == [0]
