@@ -94,6 +94,11 @@ class GateKeeper:
             baton.nak()
         self._batons.clear()
 
+    def abandon(self) -> None:
+        """Forget everything at once, as a process does that is killed."""
+        self._stopping = True
+        self._batons.clear()
+
     async def _consume(self) -> None:
         self._consumption = await self._transport.consume(self._subjects.task_stream, self._durable, self._on_baton, window=8)
 
@@ -121,8 +126,11 @@ class GateKeeper:
                 await self._take_over()
                 while not await self._serve():
                     pass
-        except (asyncio.CancelledError, NotConnected):
+        except asyncio.CancelledError:
+            self._stopping = True
             raise
+        except NotConnected:
+            self._stopping = True
         except Conflict:
             self._restart = asyncio.create_task(self._give_way(self._batons))
             self._batons = []

@@ -145,6 +145,8 @@ class Worker:
     def abandon(self) -> None:
         """Forget everything at once, as a process does that is killed: for `aiki.testing`, which ends its connection and tasks too."""
         self._state = "stopped"
+        for keeper in self._keepers:
+            keeper.abandon()
         self._host.abandon()
         self._entities.abandon()
 
