@@ -72,10 +72,10 @@ async def figures(client: Client, given: argparse.Namespace) -> dict[str, object
 
 async def queued(client: Client, plain: bool) -> int:
     """How many wait once no more come."""
-    most = -1
-    while (count := await backlog(client, plain)) > most or not count:
-        most = count
-        await asyncio.sleep(0.5)
+    most = 0
+    while (count := await backlog(client, plain)) > most or not most:
+        most = max(count, most)
+        await asyncio.sleep(0.1)
     return count
 
 

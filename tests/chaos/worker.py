@@ -1,12 +1,14 @@
-"""A worker process, `python -m tests.chaos.worker URL REGION NAME [talk|tasks|all|sagas]`: says "ready" once it serves, until it is ended.
+"""A worker process, `python -m tests.chaos.worker URL REGION NAME [talk|tasks|all|sagas|gates]`: says "ready" once it serves, until it is ended.
 
-It serves the journey, or runs that are talked to, or the saga, or the tasks that have limits, or those with their workflows.
+It serves the journey, or runs that are talked to, or the saga, or the tasks that have limits, or those with their workflows, or
+the task that has a gate.
 """
 
 import asyncio
 import sys
 
 from aiki.sdk import Client, Worker
+from tests.chaos.gates import haul, hold
 from tests.chaos.limits import bounded, climb, climber, stuck
 from tests.chaos.program import flaky, journey, local, remote
 from tests.chaos.sagas import pack, trip, unpack
@@ -20,6 +22,8 @@ async def serve(url: str, region: str, name: str, what: str = "journey") -> None
             worker.registry.add(journey).add(local).add(remote).add(flaky)
         elif what == "sagas":
             worker.registry.add(trip).add(pack).add(unpack)
+        elif what == "gates":
+            worker.registry.add(haul).add(hold)
         elif what == "talk":
             for definition in TALK:
                 worker.registry.add(definition)
