@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from aiki.sdk import Concurrency, Context, Rate, Retry, Task, TaskContext, task, workflow
+from aiki.sdk import Concurrency, Context, DefinitionError, Rate, Retry, Task, TaskContext, task, workflow
 from aiki.testing import TestEnvironment
 
 
@@ -182,3 +182,132 @@ async def test_an_idle_gate_costs_no_time(env: TestEnvironment) -> None:
     await env.run(batch, Batch("keyed", [Order("a")]))
     await env.advance(timedelta(days=365 * 50))
     assert await env.run(batch, Batch("keyed", [Order("a")])) == [0]
+
+
+async def test_limits_are_shown(env: TestEnvironment) -> None:
+    worker = await env.worker(batch, keyed, capped, fair)
+    await batch.enqueue(env.client, Batch("capped", [Order("a", number) for number in range(5)]))
+    handle = await batch.enqueue(env.client, Batch("keyed", [Order("a.b", 1), Order("a.b", 2), Order("c" * 300, 3)]))
+    await env.advance(0.5)
+    shown = await env.client.limits()
+    assert [(view.queue, view.task, view.waiting, view.at_work) for view in shown] == [
+        ("default", "capped", 2, 3),
+        ("default", "fair", 0, 0),
+        ("default", "keyed", 1, 2),
+    ]
+    assert [view.rules for view in shown] == [
+        ("3 at a time",),
+        ("turns are taken between keys",),
+        ("4 at a time", "1 at a time of each key"),
+    ]
+    (view,) = await env.client.limits("keyed")
+    assert (view.admitted, view.keeper) == (2, worker.id)
+    first, second = view.keys
+    assert (first.priority, first.keys, first.waiting, first.at_work) == (0, ("a.b", None, "a.b"), 1, 1)
+    assert (second.waiting, second.at_work) == (0, 1)
+    assert second.keys[2] is not None
+    assert len(second.keys[2]) == 32
+    status = await handle.get_status()
+    assert sorted(status.waiting_on) == ["a place for task keyed, which is limited", "task keyed", "task keyed"]
+    waits = (await handle.describe()).waits
+    assert sorted(wait.kind for wait in waits) == ["gate", "task", "task"]
+    await handle.wait_for_completion()
+    (view,) = await env.client.limits("keyed")
+    assert (view.waiting, view.at_work, view.keys) == (0, 0, ())
+
+
+async def test_a_priority_of_one_call(env: TestEnvironment) -> None:
+    @workflow(name="calls")
+    async def calls(ctx: Context) -> None:
+        await asyncio.gather(*(fair.run(ctx, Order("a", number), priority=9 if number == 19 else None) for number in range(20)))
+
+    await env.worker(calls, fair, max_concurrent_tasks=1)
+    await env.run(calls)
+    assert 19 in [order.number for _, order in gauge.began[:4]]
+
+
+async def test_workers_that_know_no_keys_of_a_call_send_it_to_the_gate(env: TestEnvironment) -> None:
+    """What reaches the queue past the gate, from older code, waits at it all the same."""
+
+    @task(name="keyed")
+    async def before(order: Order) -> int:
+        raise AssertionError("never run: it stands for the code of the caller")
+
+    @workflow(name="old")
+    async def old(ctx: Context, orders: list[Order]) -> list[int]:
+        return list(await asyncio.gather(*(before.run(ctx, order) for order in orders)))
+
+    await env.worker(old, keyed)
+    assert await env.run(old, [Order("a", number) for number in range(3)]) == [0, 1, 2]
+    assert gauge.most["a"] == 1
+
+
+BAD: dict[str, dict[str, Any]] = {
+    "none at a time": {"concurrency": 0},
+    "half a place": {"concurrency": 1.5},
+    "a truth": {"concurrency": True},
+    "no limit": {"limits": [3]},
+    "too many limits": {"limits": [Concurrency(1)] * 9},
+    "no function": {"fair": "customer"},
+    "no priority": {"priority": 10},
+    "a negative priority": {"priority": -1},
+    "local": {"concurrency": 1, "local": True},
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_what_is_refused_when_it_is_declared(name: str) -> None:
+    with pytest.raises(DefinitionError, match="task 'bad'|Concurrency|priority"):
+
+        @task(name="bad", **BAD[name])
+        async def bad(order: Order) -> None: ...
+
+
+def test_limits_that_are_none() -> None:
+    for make in (
+        lambda: Concurrency(0),
+        lambda: Concurrency(-1),
+        lambda: Concurrency(1, key="customer"),  # type: ignore[arg-type]
+        lambda: Rate(0),
+        lambda: Rate(1, per=0),
+        lambda: Rate(1, per=timedelta(seconds=-1)),
+        lambda: Rate(1, key=3),  # type: ignore[arg-type]
+    ):
+        with pytest.raises(DefinitionError):
+            make()
+
+
+@pytest.mark.parametrize("key", [None, 1.5, True, "", "x" * 1025, ["a"]])
+async def test_keys_that_are_none_are_refused_before_anything_is_stored(env: TestEnvironment, key: Any) -> None:
+    @task(name="odd", limits=[Concurrency(1, key=lambda order: key)])
+    async def odd(order: Order) -> None: ...
+
+    @workflow(name="calls")
+    async def calls(ctx: Context) -> str:
+        with pytest.raises(DefinitionError, match="key"):
+            await odd.run(ctx, Order("a"))
+        return "refused"
+
+    await env.worker(calls, odd)
+    assert await env.run(calls) == "refused"
+
+
+async def test_calls_that_limits_forbid(env: TestEnvironment) -> None:
+    @task(name="plain")
+    async def plain(order: Order) -> None: ...
+
+    @workflow(name="calls")
+    async def calls(ctx: Context) -> str:
+        for call in (
+            lambda: plain.run(ctx, Order("a"), priority=1),
+            lambda: capped.run(ctx, Order("a"), priority=1),
+            lambda: capped.run(ctx, Order("a"), local=True),
+            lambda: keyed.run(ctx, Order("a"), local=True),
+            lambda: keyed.run(ctx, Order("a"), priority=10),
+        ):
+            with pytest.raises(DefinitionError):
+                await call()
+        return "refused"
+
+    await env.worker(calls, plain, capped, keyed)
+    assert await env.run(calls) == "refused"

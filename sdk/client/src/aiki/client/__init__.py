@@ -4,6 +4,7 @@ from aiki.client.client import Client, OnConflict
 from aiki.client.event import Event, event
 from aiki.client.handle import RunHandle
 from aiki.client.history import RunHistory
+from aiki.client.limits import KeyView, LimitView
 from aiki.client.many import Done, Report
 from aiki.client.queues import QueueView
 from aiki.client.schedule_views import FiringView, ScheduleView
@@ -19,6 +20,8 @@ __all__ = [
     "Done",
     "Event",
     "FiringView",
+    "KeyView",
+    "LimitView",
     "MessageView",
     "OnConflict",
     "Progress",

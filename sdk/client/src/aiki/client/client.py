@@ -16,6 +16,7 @@ from aiki.client.declared import Declared
 from aiki.client.ends import Ends
 from aiki.client.event import Event
 from aiki.client.handle import UNKNOWN, RunHandle
+from aiki.client.limits import LimitView, read_limits
 from aiki.client.many import Many
 from aiki.client.queues import QueueView, pause_queue, read_queues, resume_queue
 from aiki.client.remembered import BoundedMap
@@ -193,6 +194,10 @@ class Client(Many):
     async def queues(self) -> list[QueueView]:
         """The queues that workers have served, or that are paused, by name."""
         return await read_queues(self)
+
+    async def limits(self, task: str | None = None) -> list[LimitView]:
+        """The limits of tasks that workers have served, with what waits for them and what is at work, of each key; or those of one task."""
+        return await read_limits(self, task)
 
     # -- starting
 

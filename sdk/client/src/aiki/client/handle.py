@@ -15,6 +15,7 @@ from aiki.client.changes import Changes
 from aiki.client.event import Event, unknown_event
 from aiki.client.family import read_tree
 from aiki.client.history import RunHistory
+from aiki.client.limits import at_gates
 from aiki.client.views import Progress, RunStatus, RunView, progress, queued_status, queued_view, run_status, run_view
 from aiki.journal import RunState, decode_state
 from aiki.kv import STATE_HEADER
@@ -161,7 +162,8 @@ class RunHandle(Generic[Output]):
         """The run's present state. `RunNotFound` when there is none."""
         found = await self._client.load(self.id)
         if found is not None:
-            return await self._client.stalls.judge(run_status(found[0]), found[0])
+            status = run_status(found[0], await at_gates(self._client, found[0]))
+            return await self._client.stalls.judge(status, found[0])
         start = await self._client.waiting_start(self.workflow, self.version, self.id)
         if start is not None:
             return await self._client.stalls.judge(queued_status(start, await self._client.now()), start)
@@ -284,7 +286,8 @@ class RunHandle(Generic[Output]):
         state, revision = found
         journal = await self._client.history(state)
         children = await read_tree(self._client, state, journal) if tree else ()
-        return await self._judged(run_view(state, journal, revision, children), state)
+        at_gate = await at_gates(self._client, state)
+        return await self._judged(run_view(state, journal, revision, children, at_gate), state)
 
     async def _judged(self, view: RunView, waiting: RunState | Start) -> RunView:
         status = await self._client.stalls.judge(view.status, waiting)

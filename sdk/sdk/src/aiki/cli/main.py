@@ -6,6 +6,7 @@ from aiki.cli.actor import actor
 from aiki.cli.dev import dev
 from aiki.cli.doctor import doctor
 from aiki.cli.init import init
+from aiki.cli.limit import limit
 from aiki.cli.lint import lint
 from aiki.cli.message import run
 from aiki.cli.queue import queue
@@ -23,7 +24,7 @@ def cli() -> None:
     """Durable workflows on NATS JetStream."""
 
 
-for _command in (dev, worker, timer, run, actor, queue, schedule, replay, lint, init, doctor):
+for _command in (dev, worker, timer, run, actor, queue, limit, schedule, replay, lint, init, doctor):
     cli.add_command(_command)
 
 
