@@ -4,9 +4,9 @@ Every worker that serves such a task may keep its gate; the one that the server 
 baton is a hint, as all leases are: what fences is the compare-and-set on the gate's state, by which a keeper says what it lets in before it
 does.
 
-What waits and what is at work are the server's to count, not ours: a dispatch is at work for as long as its message is in the work queue. So
-a worker that dies frees nothing (its dispatch goes to another), one that reports frees its place by the acknowledgement itself, and nothing
-can be left behind. Nudges merely make that quick.
+What waits and what is at work are the server's to count, not ours: a dispatch is at work for as long as its message is in the work queue.
+So a worker that dies frees nothing (its dispatch goes to another), one that reports frees its place by the acknowledgement itself, and
+nothing can be left behind. Nudges merely make that quick.
 """
 
 import asyncio
@@ -136,7 +136,7 @@ class GateKeeper:
             self._batons = []
         except Exception as error:
             level = logging.WARNING if isinstance(error, AikiError) else logging.ERROR
-            _log.log(level, "gate of task %r in queue %r: %s; tried again in %g s", self._task, self._queue, error, TRY_AGAIN, exc_info=error)
+            _log.log(level, "gate of task %r in queue %r fails; tried again in %g s", self._task, self._queue, TRY_AGAIN, exc_info=error)
             for baton in self._batons:
                 baton.nak(TRY_AGAIN)
             self._batons = []

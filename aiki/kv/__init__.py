@@ -7,4 +7,14 @@ from aiki.kv.run_store import RunStore
 from aiki.kv.schedule_store import ScheduleStore
 from aiki.kv.secret_store import SecretStore
 
-__all__ = ["OPERATION_HEADER", "STATE_HEADER", "ActorStore", "EntityStore", "GateStore", "RunStore", "ScheduleStore", "SecretStore", "StoredState"]
+__all__ = [
+    "OPERATION_HEADER",
+    "STATE_HEADER",
+    "ActorStore",
+    "EntityStore",
+    "GateStore",
+    "RunStore",
+    "ScheduleStore",
+    "SecretStore",
+    "StoredState",
+]

@@ -80,7 +80,9 @@ class Catalogue:
                 durable = each.config.get("durable_name", "")
                 cap = bound if (bound := each.config.get("max_ack_pending", -1)) > 0 else None
                 paused_until = _paused_until(each) if each.paused else None
-                info = ConsumerInfo(durable, each.config.get("filter_subject", ""), each.num_pending, each.num_ack_pending, paused_until, cap)
+                info = ConsumerInfo(
+                    durable, each.config.get("filter_subject", ""), each.num_pending, each.num_ack_pending, paused_until, cap
+                )
                 found[durable] = info
             offset += len(answer.consumers)
             if not answer.consumers or offset >= answer.total:

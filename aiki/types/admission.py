@@ -1,7 +1,7 @@
 """What may be at work at a time: limits over the whole fleet, the fairness between keys, and priorities.
 
-A dispatch that is subject to any of these waits at its task's gate. Its *place* there says what the gate must know of it, as three tokens of
-a subject: its priority, its group (what the keys made of its payload) and when it was issued.
+A dispatch that is subject to any of these waits at its task's gate. Its *place* there says what the gate must know of it, as three tokens
+of a subject: its priority, its group (what the keys made of its payload) and when it was issued.
 """
 
 from collections.abc import Callable, Sequence
@@ -63,11 +63,9 @@ class Rate(msgspec.Struct, frozen=True):
 
 
 class Admission:
-    """How a task's dispatches are let in. `fair`: between whose keys turns are taken; without it, between the groups of the limits' keys."""
+    """How a task's dispatches are let in. `fair`: between whose keys turns are taken; without it, those of the first limit that has one."""
 
-    def __init__(
-        self, limits: Sequence[Concurrency | Rate], fair: Key | None, priority: int | Callable[[Any], int], what: str
-    ) -> None:
+    def __init__(self, limits: Sequence[Concurrency | Rate], fair: Key | None, priority: int | Callable[[Any], int], what: str) -> None:
         self.limits = tuple(limits)
         self.what = what
         self._fair = fair

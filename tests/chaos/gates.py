@@ -1,4 +1,4 @@
-"""A task with a gate, for workers that die; each body writes a line when it begins and one when it ends: instant, process, step, customer."""
+"""A task with a gate, for workers that die; each body writes a line when it begins, and one when it ends."""
 
 import asyncio
 import json

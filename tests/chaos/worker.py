@@ -1,4 +1,4 @@
-"""A worker process, `python -m tests.chaos.worker URL REGION NAME [talk|tasks|all|sagas|gates]`: says "ready" once it serves, until it is ended.
+"""A worker process, `python -m tests.chaos.worker URL REGION NAME [talk|tasks|all|sagas|gates]`: says "ready" once it serves.
 
 It serves the journey, or runs that are talked to, or the saga, or the tasks that have limits, or those with their workflows, or
 the task that has a gate.

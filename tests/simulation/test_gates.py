@@ -1,4 +1,4 @@
-"""Gates under faults: workers die at any instant, messages are lost, late, doubled and reordered; no limit is broken and nothing is lost."""
+"""Gates under faults: workers die at any instant, messages are lost, late, doubled; no limit is broken and nothing is lost."""
 
 import asyncio
 import contextlib

@@ -257,7 +257,7 @@ BAD: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("name", BAD)
 def test_what_is_refused_when_it_is_declared(name: str) -> None:
-    with pytest.raises(DefinitionError, match="task 'bad'|Concurrency|priority"):
+    with pytest.raises(DefinitionError, match=r"task 'bad'|Concurrency|priority"):
 
         @task(name="bad", **BAD[name])
         async def bad(order: Order) -> None: ...

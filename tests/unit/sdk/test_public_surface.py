@@ -19,8 +19,8 @@ SURFACE = {
     "aiki.actor": "Actor ActorContext ActorRef ActorView actor handler",
     "aiki.graph": "Expression Graph Node NodeProgress graph inputs item node progress_of ref render_run",
     "aiki.task": "Concurrency Rate Retry RetryAfter Task TaskContext task",
-    "aiki.client": """AttemptView ChildView Client Done Event FiringView KeyView LimitView MessageView OnConflict Progress QueueView Report RunHandle
-        RunHistory RunStatus RunView ScheduleHandle ScheduleView StepView WaitView event""",
+    "aiki.client": """AttemptView ChildView Client Done Event FiringView KeyView LimitView MessageView OnConflict Progress QueueView Report
+        RunHandle RunHistory RunStatus RunView ScheduleHandle ScheduleView StepView WaitView event""",
     "aiki.workflow": """ChildHandle Context HookInfo Replayed Saga Variables Webhook Workflow replay workflow""",
     "aiki.worker": "Registry Worker",
     "aiki.testing": "Call Injection Moment NothingWillHappen PlannedCrash Replayed RunHistory Stub TestEnvironment replay",

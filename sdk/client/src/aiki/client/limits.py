@@ -61,9 +61,9 @@ async def read_limits(client: "Client", task: str | None = None) -> list[LimitVi
             views.append(LimitView(queue=queue, task=name, rules=rules, waiting=consumer.waiting, at_work=consumer.unsettled))
     store = GateStore(transport, subjects)
     for key in await store.keys():
-        if task is None or from_token(key.partition(".")[2]) == task:
-            if (view := await _read_gate(client, store, key)) is not None:
-                views.append(view)
+        wanted = task is None or from_token(key.partition(".")[2]) == task
+        if wanted and (view := await _read_gate(client, store, key)) is not None:
+            views.append(view)
     return sorted((view for view in views if task in (None, view.task)), key=lambda view: (view.queue, view.task))
 
 
@@ -81,7 +81,9 @@ async def _read_gate(client: "Client", store: GateStore, key: str) -> LimitView 
     keys = []
     for group in sorted(waits.keys() | works.keys(), key=lambda group: (-waits[group], group)):
         priority, _, tokens = group.partition(".")
-        names = tuple(None if token == NO_KEY else token[2:] if token.startswith("==") else from_token(token) for token in tokens.split(SEPARATOR))
+        names = tuple(
+            None if token == NO_KEY else token[2:] if token.startswith("==") else from_token(token) for token in tokens.split(SEPARATOR)
+        )
         keys.append(KeyView(priority=int(priority), keys=names, waiting=waits[group], at_work=works[group]))
     return LimitView(
         queue=state.queue,
@@ -93,6 +95,13 @@ async def _read_gate(client: "Client", store: GateStore, key: str) -> LimitView 
         admitted=state.admitted,
         keeper=state.keeper,
     )
+
+
+def _name(token: str) -> str | None:
+    """The key of a token; the hash of a long one."""
+    if token == NO_KEY:
+        return None
+    return token[2:] if token.startswith("==") else from_token(token)
 
 
 def _rule(limit: LimitState) -> str:
