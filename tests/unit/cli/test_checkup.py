@@ -24,7 +24,7 @@ async def findings(server: MemoryServer) -> dict[str, Finding]:
 async def test_a_region_without_streams() -> None:
     found = await findings(MemoryServer(SystemClock()))
     missing = [finding for name, finding in found.items() if name.startswith("stream ")]
-    assert len(missing) == 7
+    assert len(missing) == 8
     assert {finding.level for finding in missing} == {"FAIL"}
     assert all("aiki init --region default" in finding.finding for finding in missing)
 

@@ -10,9 +10,9 @@ SURFACE = {
     "aiki.sdk": """Actor ActorContext ActorDeadlock ActorError ActorFailed ActorHeld ActorNotFound ActorRef ActorStopped ActorTimeout
         ActorView AikiError BackfillTooLarge ChildCancelled ChildFailed ChildHandle ChildTimedOut Client Concurrency Context
         DefinitionError ErrorInfo Event EventTimeout Graph HookInfo IdempotencyConflict InvalidGraph InvalidName InvalidSchedule
-        NonDeterminismError NotRetryable PayloadError PayloadTooLarge Progress QueryFailed QueueView Rate ResultTimeout Retry RetryAfter RunEnded
-        RunHandle RunId RunNotFound RunStatus RunView Saga SagaFailed Schedule ScheduleConflict ScheduleHandle ScheduleId ScheduleNotFound
-        ScheduleView Task TaskCancelled TaskContext TaskFailed TaskId TaskTimedOut Trigger UnknownEvent UnknownHandler
+        NonDeterminismError NotRetryable PayloadError PayloadTooLarge Progress QueryFailed QueueView Rate ResultTimeout Retry RetryAfter
+        RunEnded RunHandle RunId RunNotFound RunStatus RunView Saga SagaFailed Schedule ScheduleConflict ScheduleHandle ScheduleId
+        ScheduleNotFound ScheduleView Task TaskCancelled TaskContext TaskFailed TaskId TaskTimedOut Trigger UnknownEvent UnknownHandler
         UnknownWorkflow UpdateFailed Variables Webhook WebhookExpired WebhookInvalid Worker WorkerId WorkerLost Workflow
         WorkflowCancelled WorkflowFailed WorkflowStuck WorkflowTimedOut actor event graph handler inputs item node ref task
         workflow""",
