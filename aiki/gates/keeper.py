@@ -70,6 +70,10 @@ class GateKeeper:
 
     # -- life
 
+    async def is_needed(self) -> bool:
+        """Whether anything waits."""
+        return bool(await self._transport.subjects(self._subjects.task_stream, self._room + ">"))
+
     async def start(self) -> None:
         """Be ready. What waits without a baton, by whatever mishap, gets one."""
         spec = topology.consumer(self._subjects.task_stream, self._durable, self._subjects.gate_mail(self._gate))
@@ -164,6 +168,8 @@ class GateKeeper:
         if self._nudges is None:
             self._nudges = await self._transport.subscribe(door.nudge_subject(self._subjects, self._gate), self._on_nudge)
         await self._carry_out(state.owed)
+        if state.owed:
+            self._machine.delay(state.let_in_at, self._host.now())
         await self._count()
         await self._read_room()
 
@@ -201,10 +207,11 @@ class GateKeeper:
         if not moves:
             return None if machine.next_instant is None else max(machine.next_instant - now, 0.001)
         machine.forget_old(now)
-        self._state.owed = moves
+        self._state.owed, self._state.let_in_at = moves, now
         self._state.admitted += len(moves)
         await self._commit()
         await self._carry_out(moves)
+        machine.delay(now, self._host.now())
         self._window.let_in(len(moves))
         return 0.0
 

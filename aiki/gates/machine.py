@@ -18,6 +18,9 @@ __all__ = ["GateMachine", "split"]
 GRAINS = 64
 """Into so many parts the period of a rate is divided: what is let in within one part counts together, up to the latest end."""
 
+GRACE = 1e-6
+"""Seconds: instants are floats, and sums of them differ."""
+
 Counter = tuple[int, str]
 """A limit, by its number, and a key of it."""
 
@@ -225,6 +228,14 @@ class GateMachine:
         else:
             entries.append((until, 1))
         self._taken[_taken_key(counter)] = entries
+
+    def delay(self, decided_at: float, now: float) -> None:
+        """What was decided to be let in at that instant, or later, has really been let in by `now`: the rates count from here."""
+        for key, entries in self._taken.items():
+            number = int(key.partition(SEPARATOR)[0])
+            period = self._periods[number] if number < len(self._periods) else 0.0
+            after = decided_at + period - GRACE
+            self._taken[key] = [(max(until, now + period) if until >= after else until, count) for until, count in entries]
 
     def forget_old(self, now: float) -> None:
         """Drop what counts no more."""

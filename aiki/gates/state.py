@@ -39,6 +39,8 @@ class GateState(msgspec.Struct, array_like=True, kw_only=True, omit_defaults=Tru
     limits: tuple[LimitState, ...] = ()
     admitted: int = 0
     """How many it has let in, ever."""
+    let_in_at: float = 0.0
+    """When it last decided to let somebody in."""
 
 
 encode_gate = msgspec.msgpack.Encoder().encode

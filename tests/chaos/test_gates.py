@@ -55,3 +55,27 @@ async def test_workers_that_hold_places_are_killed(tmp_path: Path) -> None:
 @pytest.mark.timeout(600)
 async def test_workers_that_hold_places_are_killed_many_times(tmp_path: Path) -> None:
     await kill_holders(tmp_path, runs=20, loads=30, kills=25, seed=2)
+
+
+@pytest.mark.timeout(90)
+async def test_a_keeper_that_stands_still_for_six_seconds(tmp_path: Path) -> None:
+    """Another has kept the gate meanwhile; when it goes on, it believes that it still does."""
+    async with Fleet(tmp_path, serves="gates") as fleet:
+        first = await fleet.worker()
+        orders = [[Load("abcdef"[number % 6], number) for number in range(60)] for _ in range(3)]
+        handles = [await haul.enqueue(fleet.client, each) for each in orders]
+        async with asyncio.timeout(20):
+            while not read_spans(fleet.log):  # noqa: ASYNC110  # another process writes the file
+                await asyncio.sleep(0.01)
+        await fleet.worker()
+        (view,) = await fleet.client.limits("hold")
+        assert view.keeper == "worker-1"
+        first.pause()
+        await asyncio.sleep(6)
+        first.resume()
+        async with asyncio.timeout(60):
+            results = await asyncio.gather(*(handle.wait_for_completion() for handle in handles))
+        assert results == [[load.number for load in each] for each in orders]
+        assert most_at_work(fleet.log) == (ALL, EACH)
+        (view,) = await fleet.client.limits("hold")
+        assert (view.waiting, view.keeper) == (0, "worker-2")

@@ -16,10 +16,12 @@ from aiki.sdk import (
     AikiError,
     ChildHandle,
     Client,
+    Concurrency,
     Context,
     Graph,
     HookInfo,
     QueueView,
+    Rate,
     Retry,
     RunId,
     Schedule,
@@ -88,7 +90,12 @@ def weigh(parcel: Parcel) -> float:
     return parcel.weight
 
 
-@task(name="label")
+@task(
+    name="label",
+    limits=[Concurrency(1, key=lambda parcel: int(parcel.weight)), Rate(10, per=timedelta(seconds=1))],
+    fair=lambda parcel: "all",
+    priority=3,
+)
 async def label(parcel: Parcel) -> Label:
     return {"text": str(parcel.weight)}
 

@@ -311,3 +311,17 @@ async def test_calls_that_limits_forbid(env: TestEnvironment) -> None:
 
     await env.worker(calls, plain, capped, keyed)
     assert await env.run(calls) == "refused"
+
+
+async def test_limits_that_are_taken_away_let_in_who_waits(env: TestEnvironment) -> None:
+    first = await env.worker(batch, keyed)
+    handle = await batch.enqueue(env.client, Batch("keyed", [Order("a", number) for number in range(5)]))
+    await env.advance(0.5)
+    await env.crash_worker(first)
+
+    @task(name="keyed")
+    async def free(order: Order) -> int:
+        return order.number
+
+    await env.worker(batch, free)
+    assert await handle.wait_for_completion(timeout=60) == list(range(5))

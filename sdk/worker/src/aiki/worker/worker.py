@@ -104,8 +104,10 @@ class Worker:
                 worker = TaskWorker(self._host, task, task.queue or self.queue, slots, self._max_tasks)
                 self._tasks.append(worker)
                 await worker.start()
-                if task.admission is not None and task.admission.cap is None:
-                    keeper = GateKeeper(self._host, task.queue or self.queue, task.name, task.admission.limits)
+                limits = () if task.admission is None or task.admission.cap is not None else task.admission.limits
+                keeper = GateKeeper(self._host, task.queue or self.queue, task.name, limits)
+                # What waits since the task had limits that it has no more is let in as well.
+                if (task.admission is not None and task.admission.cap is None) or await keeper.is_needed():
                     self._keepers.append(keeper)
                     await keeper.start()
             if self.registry.actors:
