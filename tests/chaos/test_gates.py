@@ -79,3 +79,21 @@ async def test_a_keeper_that_stands_still_for_six_seconds(tmp_path: Path) -> Non
         assert most_at_work(fleet.log) == (ALL, EACH)
         (view,) = await fleet.client.limits("hold")
         assert (view.waiting, view.keeper) == (0, "worker-2")
+
+
+@pytest.mark.timeout(90)
+async def test_a_server_is_killed_while_calls_are_let_in(tmp_path: Path) -> None:
+    async with Fleet(tmp_path, serves="gates") as fleet:
+        await asyncio.gather(fleet.worker(), fleet.worker())
+        orders = [[Load("abcdef"[number % 6], number) for number in range(20)] for _ in range(3)]
+        handles = [await haul.enqueue(fleet.client, each) for each in orders]
+        for _ in range(2):
+            begun = len(read_spans(fleet.log))
+            async with asyncio.timeout(20):
+                while len(read_spans(fleet.log)) < begun + 10:  # noqa: ASYNC110  # other processes write the file
+                    await asyncio.sleep(0.01)
+            await fleet.crash_server()
+        async with asyncio.timeout(60):
+            results = await asyncio.gather(*(handle.wait_for_completion() for handle in handles))
+        assert results == [[load.number for load in each] for each in orders]
+        assert most_at_work(fleet.log) == (ALL, EACH)
