@@ -21,6 +21,8 @@ from benchmarks.percentile import percentile
 __all__ = ["main"]
 
 AT_ONCE = 200
+SAMPLES = 240
+"""Of how many wait, half a second apart: at most so many."""
 
 
 def main(words: Sequence[str]) -> int:
@@ -73,10 +75,12 @@ async def figures(client: Client, given: argparse.Namespace) -> dict[str, object
 async def queued(client: Client, plain: bool) -> int:
     """How many wait once no more come."""
     most = 0
-    while (count := await backlog(client, plain)) > most or not most:
-        most = max(count, most)
-        await asyncio.sleep(0.1)
-    return count
+    for _ in range(SAMPLES):
+        await asyncio.sleep(0.5)
+        if (count := await backlog(client, plain)) <= most:
+            break
+        most = count
+    return most
 
 
 async def backlog(client: Client, plain: bool) -> int:
