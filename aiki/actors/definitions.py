@@ -4,6 +4,7 @@ from collections.abc import Coroutine
 from typing import Any, Literal, Protocol
 
 from aiki.journal import RunMachine
+from aiki.types.admission import Admission
 from aiki.types.pulse import Pulse
 from aiki.types.retention import Retention
 from aiki.types.retry import Retry
@@ -72,6 +73,13 @@ class TaskDefinition(Protocol):
     @property
     def on_poison(self) -> Literal["hold", "fail"]:
         """What becomes of a call that is given up: it waits in the dead-letter list, or fails."""
+
+    @property
+    def admission(self) -> Admission | None:
+        """How its dispatches are let in; None: at once."""
+
+    def standing(self, payload: bytes) -> str:
+        """Where a dispatch with this payload stands at the task's gate, as far as its sender did not say."""
 
     async def execute(self, payload: bytes, *, run_id: str, attempt: int, key: str, pulse: Pulse | None = None) -> bytes:
         """Validate the payload, run the body, validate and encode its result."""

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from aiki import telemetry
+from aiki.actors import door
 from aiki.actors.versions import RetiredVersions
 from aiki.journal import (
     ChildRun,
@@ -136,7 +137,7 @@ class Outbox:
     def _mailbox(self, state: RunState) -> str:
         return f"{self._subjects.run_mail(state.workflow, state.version)}{state.run_id}"
 
-    def _dispatch(self, entry: OutDispatch, step: PendingStep, state: RunState, message_id: str, again: bool) -> "asyncio.Future[Ack]":
+    def _dispatch(self, entry: OutDispatch, step: PendingStep, state: RunState, message_id: str, again: bool) -> "asyncio.Future[Any]":
         data = encode(
             Dispatch(
                 state.run_id,
@@ -158,6 +159,7 @@ class Outbox:
                 step.details,
                 step.first_began_at,
                 step.cache,
+                step.place,
             )
         )
         subject = self._task_subject(state, step.queue, step.name, entry.serial)
@@ -167,6 +169,13 @@ class Outbox:
         if entry.due is not None:
             delay = f"{self._subjects.delay_prefix}{state.run_id}.{entry.serial}"
             return self._transport.schedule(delay, entry.due, subject, data, headers=headers, message_id=message_id)
+        if step.place:
+            gate = self._subjects.gate_key(step.queue or state.queue or DEFAULT_QUEUE, step.name)
+            id = f"{state.run_id}.{entry.serial}"
+            coming = door.enter(
+                self._transport, self._subjects, gate, step.place, id, data, headers=headers, message_id=message_id, again=again
+            )
+            return asyncio.ensure_future(coming)
         # While the first copy of a dispatch is in the stream, a second is refused; the id alone would do so for the dedupe window only.
         return self._transport.publish(subject, data, headers=headers, message_id=message_id, expect=0 if again else None)
 
@@ -181,6 +190,13 @@ class Outbox:
             self._purge(stream, f"{self._subjects.delay_prefix}{state.run_id}.{entry.dispatch}"),
             self._purge(stream, self._task_subject(state, entry.queue, entry.name, entry.dispatch)),
         )
+        if entry.place:
+            gate = self._subjects.gate_key(entry.queue or state.queue or DEFAULT_QUEUE, entry.name)
+            id = f"{state.run_id}.{entry.dispatch}"
+            # The waiting room first: its keeper stores a dispatch in the queue before it takes it from there.
+            await self._purge(stream, f"{self._subjects.waiting_room(gate)}{entry.place}.{id}")
+            await self._purge(stream, f"{self._subjects.task_prefix}{gate}.{id}.{entry.place}")
+            door.leave(self._transport, self._subjects, gate, id)
 
     async def _purge(self, stream: str, subject: str) -> None:
         try:

@@ -1,6 +1,7 @@
-"""The slots of a worker: how many bodies of tasks run at a time, and how many dispatches of long tasks it has in hand."""
+"""The slots of a worker: how many bodies run at a time, over all of its tasks, and how many dispatches of long ones it has in hand."""
 
 import asyncio
+from collections.abc import Callable
 from types import TracebackType
 
 __all__ = ["LONG", "Slots", "room_for"]
@@ -9,26 +10,37 @@ LONG = 0.25
 """Seconds: a task whose median is longer is not pulled before there is a slot for it, so that another worker may have it."""
 
 
-class Slots(asyncio.Semaphore):
-    """A semaphore that tells how much of it is taken."""
+class Slots:
+    """`async with slots:` around a body. Who must not pull more than can begin at once watches them."""
 
     def __init__(self, size: int) -> None:
-        super().__init__(size)
+        self._semaphore = asyncio.Semaphore(size)
+        self._watchers: list[Callable[[], None]] = []
         self.size = size
-        self.taken = 0
+        self.free = size
+        """Bodies for which there is room now."""
 
     @property
-    def free(self) -> int:
-        """Bodies for which there is room now."""
-        return self.size - self.taken
+    def taken(self) -> int:
+        """Bodies that run."""
+        return self.size - self.free
+
+    def watch(self, watcher: Callable[[], None]) -> None:
+        """Call `watcher` (which must not block) whenever a slot is taken or given back."""
+        self._watchers.append(watcher)
 
     async def __aenter__(self) -> None:
-        await super().__aenter__()
-        self.taken += 1
+        await self._semaphore.acquire()
+        self._change(-1)
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.taken -= 1
-        await super().__aexit__(kind, error, trace)
+        self._semaphore.release()
+        self._change(1)
+
+    def _change(self, by: int) -> None:
+        self.free += by
+        for watcher in self._watchers:
+            watcher()
 
 
 def room_for(median: float | None, at_work: int, free: int, most: int) -> int:

@@ -8,7 +8,9 @@ delivered again.
 import asyncio
 import logging
 
-from aiki.actors import queues, report, topology
+from msgspec.structs import replace
+
+from aiki.actors import door, queues, report, topology
 from aiki.actors.beats import Beats
 from aiki.actors.definitions import TaskDefinition
 from aiki.actors.evidence import Poisoned, TriedElsewhere
@@ -17,8 +19,10 @@ from aiki.actors.host import Host
 from aiki.actors.slots import Slots, room_for
 from aiki.actors.work import Work
 from aiki.transport.port import Consumption, Delivery
+from aiki.transport.surely import surely
+from aiki.types.admission import place_of
 from aiki.types.errors import NotConnected, OutcomeUnknown, RequestTimeout, TransportError
-from aiki.types.messages import Dispatch, Resume, StepFailedOnce, StepResult, decode_dispatch
+from aiki.types.messages import Dispatch, Resume, StepFailedOnce, StepResult, decode_dispatch, encode
 
 __all__ = ["TaskWorker"]
 
@@ -27,6 +31,8 @@ PAUSE = 2.0
 
 ANOTHER_FIRST = 1.0
 """Seconds after which a suspect is tried again, when another one is being tried here."""
+ADJUST_AFTER = 0.005
+"""Seconds after a slot was taken or given back until we pull accordingly: many changes make one."""
 
 _log = logging.getLogger("aiki.actors")
 
@@ -44,27 +50,39 @@ class TaskWorker:
         self._beats = Beats(host.transport, host.subjects)
         self._running: dict[Delivery, Work] = {}
         self._copies: dict[int, list[Delivery]] = {}
-        self._at_work = 0
+        self._admission = definition.admission
+        self._gate = host.subjects.gate_key(queue, definition.name)
+        self._prefix = host.subjects.task_mail(queue, definition.name)
+        self._begun = 0
+        """How many of those in hand have a slot."""
         # To pull fewer, demand is withdrawn; what is on its way then is handed back, and would count as begun by a lost worker.
-        self._adapts = definition.retry.on_crash == "retry"
+        self._adapts = definition.admission is None and definition.retry.on_crash == "retry"
         self._median: float | None = None
+        self._adjusting = False
+        self._draining = False
+        self._entering: dict[Delivery, asyncio.Task[None]] = {}
 
     async def start(self) -> None:
         """Begin to pull."""
         host = self._host
         subjects = host.subjects
         durable = subjects.task_consumer(self._queue, self._definition.name)
-        prefix = subjects.task_mail(self._queue, self._definition.name)
-        await host.transport.ensure_consumer(topology.consumer(subjects.task_stream, durable, prefix))
+        cap = None if self._admission is None else self._admission.cap
+        spec = topology.consumer(subjects.task_stream, durable, self._prefix, at_a_time=-1 if cap is None else cap)
+        await host.transport.ensure_consumer(spec)
         await queues.obey(host.transport, subjects, self._queue, durable, host.now())
         await self._beats.open()
         await host.hear_of_withdrawals(self.withdraw)
         host.keepers.append(self._keep_alive)
         self._consumption = await host.transport.consume(subjects.task_stream, durable, self._on_delivery, window=self._window)
+        if self._admission is not None:
+            # What is pulled takes a place of the whole fleet: no more is than can begin at once.
+            self._slots.watch(self._slots_changed)
+            self._adjust()
 
     async def drain(self, grace: float) -> None:
         """Pull no more, and give the bodies that run `grace` seconds to end."""
-        self._adapts = False
+        self._draining = True
         if self._consumption is not None:
             await self._consumption.stop()
         if self._running:
@@ -74,6 +92,9 @@ class TaskWorker:
         """Cancel what still runs and hand its dispatches over."""
         if self._keep_alive in self._host.keepers:
             self._host.keepers.remove(self._keep_alive)
+        for delivery, entering in list(self._entering.items()):
+            entering.cancel()
+            delivery.nak()
         running = dict(self._running)
         for work in running.values():
             work.task.cancel()
@@ -98,6 +119,9 @@ class TaskWorker:
             _log.error("a dispatch of task %r cannot be decoded and is put aside: %s", self._definition.name, error)
             self._host.put_aside(delivery, self._host.subjects.task_stream, error)
             return
+        if self._admission is not None and self._admission.cap is None and not self._has_passed(delivery):
+            self._send_to_gate(dispatch, delivery)
+            return
         work = self._running[delivery] = Work(self._host, self._definition, self._beats, dispatch, delivery)
         work.task = asyncio.create_task(self._handle(work))
         self._host.work_began()
@@ -107,14 +131,16 @@ class TaskWorker:
         reported = False
         try:
             async with self._slots:
-                self._at_work += 1
+                self._begun += 1
                 try:
                     message = None if work.withdrawn else await work.outcome()
                 finally:
-                    self._at_work -= 1
+                    self._begun -= 1
             if not work.withdrawn:
                 await self._report(work.dispatch, message)
             delivery.ack()
+            if work.dispatch.place:
+                door.leave(self._host.transport, self._host.subjects, self._gate, f"{work.dispatch.run_id}.{work.dispatch.serial}")
             reported = True
         except Poisoned as poisoned:
             reported = await self._give_up(work.dispatch, delivery, poisoned)
@@ -134,8 +160,8 @@ class TaskWorker:
 
     def _fit(self) -> None:
         """Pull as many as suits a task that takes so long."""
-        room = room_for(self._median, self._at_work, self._slots.free, self._window)
-        if self._adapts and self._consumption is not None and self._consumption.window != room:
+        room = room_for(self._median, self._begun, self._slots.free, self._window)
+        if self._adapts and not self._draining and self._consumption is not None and self._consumption.window != room:
             self._consumption.window = room
 
     async def _give_up(self, dispatch: Dispatch, delivery: Delivery, poisoned: Poisoned) -> bool:
@@ -156,6 +182,51 @@ class TaskWorker:
         else:
             await report.tell(self._host, dispatch, message, "result" if isinstance(message, StepResult) else "failed")
 
+    def _has_passed(self, delivery: Delivery) -> bool:
+        """Whether the gate has let it in. Retries after a delay have not, nor what comes from code that knows nothing of the gate."""
+        return delivery.subject.count(".", len(self._prefix)) > 1
+
+    def _send_to_gate(self, dispatch: Dispatch, delivery: Delivery) -> None:
+        copy = asyncio.create_task(self._enter(dispatch, delivery))
+        self._entering[delivery] = copy
+        copy.add_done_callback(lambda _: self._entering.pop(delivery, None))
+        self._host.work_began()
+
+    async def _enter(self, dispatch: Dispatch, delivery: Delivery) -> None:
+        if not dispatch.place:
+            dispatch = replace(dispatch, place=place_of(self._definition.standing(dispatch.payload), delivery.timestamp))
+        headers = {name: value for name, value in delivery.headers.items() if not name.startswith("Nats-")}
+        host, id = self._host, f"{dispatch.run_id}.{dispatch.serial}"
+        try:
+            await surely(
+                lambda: door.enter(
+                    host.transport,
+                    host.subjects,
+                    self._gate,
+                    dispatch.place,
+                    id,
+                    encode(dispatch),
+                    headers=headers,
+                    message_id=f"{id}/wait",
+                    again=True,
+                )
+            )
+        except NotConnected:
+            return
+        delivery.ack()
+
+    def _slots_changed(self) -> None:
+        if not self._adjusting:
+            self._adjusting = True
+            asyncio.get_running_loop().call_later(ADJUST_AFTER, self._adjust)
+
+    def _adjust(self) -> None:
+        self._adjusting = False
+        if self._consumption is not None and not self._draining:
+            room = min(self._window, self._begun + max(self._slots.free, 0))
+            if room != self._consumption.window:
+                self._consumption.window = room
+
     def _keep_alive(self) -> bool:
         if self._running:
             median = self._host.tallies.task(self._definition.name).median()
@@ -167,4 +238,6 @@ class TaskWorker:
         for copies in self._copies.values():
             for copy in copies:
                 copy.in_progress()
-        return bool(self._running)
+        for delivery in self._entering:
+            delivery.in_progress()
+        return bool(self._running) or bool(self._entering)

@@ -55,9 +55,10 @@ def streams(subjects: Subjects, *, replicas: int = 1, storage: Storage = "file")
     return (
         bucket(subjects.runs_stream, subjects.runs_prefix, live),
         work_queue(subjects.mail_stream, subjects.mail_prefix, subjects.timer_prefix),
-        work_queue(subjects.task_stream, subjects.task_prefix, subjects.delay_prefix),
+        work_queue(subjects.task_stream, subjects.task_prefix, subjects.delay_prefix, subjects.wait_prefix, subjects.gate_prefix),
         bucket(subjects.schedules_stream, subjects.schedules_prefix),
         bucket(subjects.actors_stream, subjects.actors_prefix),
+        bucket(subjects.gates_stream, subjects.gates_prefix),
         bucket(subjects.secrets_stream, subjects.secrets_prefix),
         bucket(subjects.workers_stream, subjects.workers_prefix),
         bucket(subjects.dead_stream, subjects.dead_prefix),
@@ -114,6 +115,6 @@ async def check(transport: Transport, subjects: Subjects) -> None:
             )
 
 
-def consumer(stream: str, durable: str, prefix: str) -> ConsumerSpec:
-    """A durable pull consumer of everything below `prefix`."""
-    return ConsumerSpec(stream=stream, durable=durable, filter=prefix + ">", ack_wait=ACK_WAIT)
+def consumer(stream: str, durable: str, prefix: str, *, at_a_time: int = -1) -> ConsumerSpec:
+    """A durable pull consumer of everything below `prefix`, which hands out at most so many messages `at_a_time` (-1: any number)."""
+    return ConsumerSpec(stream=stream, durable=durable, filter=prefix + ">", ack_wait=ACK_WAIT, max_ack_pending=at_a_time)

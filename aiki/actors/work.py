@@ -109,9 +109,12 @@ class Work:
     def _is_doubtful(self) -> bool:
         """Whether another worker may have had this dispatch.
 
-        A server that dies may forget acknowledgements and counts: what is old, or older than the last reconnect, is asked about.
+        A server that dies may forget acknowledgements and counts: what is old, or older than the last reconnect, is asked about. So is what
+        has come through a gate, where it may have waited for long: its keeper may let in what is just being withdrawn.
         """
         delivery = self.delivery
+        if self.dispatch.place:
+            return True
         if delivery.attempt > 1 or AGAIN_HEADER in delivery.headers or delivery.timestamp < self._host.doubt_before:
             return True
         return self._host.now() - delivery.timestamp > topology.ACK_WAIT

@@ -53,6 +53,8 @@ class StepOptions(NamedTuple):
     limits: Limits = NO_LIMITS
     child: ChildRun | None = None
     cache: CacheUse | None = None
+    standing: str = ""
+    """Where a dispatch stands at its task's gate, if that has one (see `Admission.standing`)."""
 
 
 class Operation:

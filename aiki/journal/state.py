@@ -277,6 +277,8 @@ class PendingStep(msgspec.Struct, array_like=True, omit_defaults=True):
     """The code that called it is gone: it is known of until its end has been heard, and means nothing."""
     cache: CacheUse | None = None
     """Where its result is kept for other runs. While the cache is looked up for it, a task's `kind` is "local"."""
+    place: str = ""
+    """At its task's gate, if that has one."""
 
     @property
     def first_began_at(self) -> float | None:
@@ -300,13 +302,14 @@ class OutAlarm(msgspec.Struct, frozen=True, array_like=True, tag="alarm"):
     due: float
 
 
-class OutWithdrawal(msgspec.Struct, frozen=True, array_like=True, tag="withdraw"):
+class OutWithdrawal(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True, tag="withdraw"):
     """Owed: the dispatch `dispatch` of task `name` is to be taken back."""
 
     serial: int
     dispatch: int
     name: str
     queue: str | None
+    place: str = ""
 
 
 class OutChild(msgspec.Struct, frozen=True, array_like=True, tag="child"):

@@ -30,6 +30,7 @@ from aiki.journal.state import (
     StepKind,
 )
 from aiki.schema import content_hash
+from aiki.types.admission import place_of
 from aiki.types.errors import (
     ChildCancelled,
     ChildFailed,
@@ -140,6 +141,7 @@ class Steps:
             # It was a local step when it was issued; a dispatched one stays with its worker in the opposite case.
             elif self._record.state.retry_at is None:
                 pending.kind, pending.queue = "task", operation.options.queue
+                pending.place = _place(operation, pending.issued_at)
                 # While it replays, the loop's time is that of the journal, so the last commit says better what time it is.
                 self._dispatch(pending, pending.due, max(self._loop.time(), self._record.state.updated_at))
         elif pending.due is None:
@@ -341,7 +343,7 @@ class Steps:
     def _take_back(self, pending: PendingStep) -> None:
         self.ended = True
         if pending.kind == "task":
-            self._record.owe(OutWithdrawal(self._record.next_serial(), pending.serial, pending.name, pending.queue))
+            self._record.owe(OutWithdrawal(self._record.next_serial(), pending.serial, pending.name, pending.queue, pending.place))
 
     def _close(self, pending: PendingStep) -> None:
         if pending.child is not None and pending.child.close != "abandon":
@@ -479,6 +481,7 @@ class Steps:
             heartbeat=limits.heartbeat,
             child=options.child,
             cache=options.cache,
+            place=_place(operation, now),
         )
 
     def _dispatch(self, step: PendingStep, due: float | None, now: float) -> None:
@@ -495,6 +498,11 @@ class Steps:
             ("recorded, but not called by the code", "called by the code, but not recorded"),
             "Was the workflow changed without a new version?",
         )
+
+
+def _place(operation: Operation, issued_at: float) -> str:
+    standing = operation.options.standing
+    return place_of(standing, issued_at) if standing and operation.kind == "task" else ""
 
 
 def _child_error(child: ChildRun, ended: Ended) -> ErrorInfo:

@@ -78,8 +78,11 @@ class Catalogue:
             answer = await self._api.demand(f"CONSUMER.LIST.{stream}", {"offset": offset}, ConsumersAnswer, stream)
             for each in answer.consumers:
                 durable = each.config.get("durable_name", "")
+                cap = bound if (bound := each.config.get("max_ack_pending", -1)) > 0 else None
                 paused_until = _paused_until(each) if each.paused else None
-                info = ConsumerInfo(durable, each.config.get("filter_subject", ""), each.num_pending, each.num_ack_pending, paused_until)
+                info = ConsumerInfo(
+                    durable, each.config.get("filter_subject", ""), each.num_pending, each.num_ack_pending, paused_until, cap
+                )
                 found[durable] = info
             offset += len(answer.consumers)
             if not answer.consumers or offset >= answer.total:

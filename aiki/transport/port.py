@@ -99,6 +99,8 @@ class ConsumerInfo(NamedTuple):
     waiting: int
     unsettled: int
     paused_until: float | None = None
+    cap: int | None = None
+    """At most so many are delivered and unsettled at a time."""
 
 
 class Message(Protocol):

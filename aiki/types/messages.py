@@ -311,6 +311,8 @@ class Dispatch(_Wire, frozen=True, tag="task"):
     """When the step's first attempt began, if there was one before."""
     cache: CacheUse | None = None
     """Where its result is to be kept for other runs."""
+    place: str = ""
+    """At its task's gate, if that has one."""
 
 
 _encoder = msgspec.msgpack.Encoder()

@@ -5,7 +5,11 @@
                                                    aiki.<region>.timer.<id>.<n>, those of schedules aiki.<region>.timer.schedule.<id>.<n>
                                                    runs that wait for an archiver aiki.<region>.mail.archive.<run id>
     tasks     stream AIKI_TASK_<region>            aiki.<region>.task.<queue>.<task>.<run id>.<n>, delayed ones
-                                                   aiki.<region>.delay.<run id>.<n>
+                                                   aiki.<region>.delay.<run id>.<n>; those that have passed a gate are
+                                                   aiki.<region>.task.<queue>.<task>.<run id>.<n>.<place: priority, group, age>
+              the waiting room of a gate           aiki.<region>.wait.<queue>.<task>.<place>.<run id>.<n>
+              the baton of its keeper              aiki.<region>.gate.<queue>.<task>.baton
+    gates     KV bucket aiki-gates-<region>        key <queue>.<task>
     schedules KV bucket aiki-schedules-<region>    key <schedule id>; its mailbox is aiki.<region>.mail.schedule.<schedule id>
     actors    KV bucket aiki-actors-<region>       key <type>.<id>; mailbox aiki.<region>.mail.actor.<type>.<id>.<call>, reminders
                                                    aiki.<region>.timer.actor.<type>.<id>.<name>
@@ -20,8 +24,9 @@
 
 Core subjects: aiki.<region>.host.<host id> (the warm path), aiki.<region>.client.<client id> (ends of runs and answers, to who asked),
 aiki.<region>.live.<run id> (each commit of a run, republished by the server), aiki.<region>.withdrawn.<run id> (dispatches that are taken
-back, to who runs them: a MessagePack list of their serials, empty for all of that run's) aiki.<region>.query.<workflow>.<version>
-(queries of runs that no host has in memory) and aiki.<region>.forgotten (invalidations of cached results, to all hosts).
+back, to who runs them: a MessagePack list of their serials, empty for all of that run's), aiki.<region>.nudge.<queue>.<task> (what has come
+to a gate, or left what is behind it, to its keeper), aiki.<region>.query.<workflow>.<version> (queries of runs that no host has in
+memory) and aiki.<region>.forgotten (invalidations of cached results, to all hosts).
 """
 
 import hashlib
@@ -61,6 +66,7 @@ class Subjects:
         self.mail_stream = f"AIKI_MAIL_{token}"
         self.task_stream = f"AIKI_TASK_{token}"
         self.schedules_stream = f"KV_aiki-schedules-{token}"
+        self.gates_stream = f"KV_aiki-gates-{token}"
         self.actors_stream = f"KV_aiki-actors-{token}"
         self.secrets_stream = f"KV_aiki-secrets-{token}"
         self.workers_stream = f"KV_aiki-workers-{token}"
@@ -69,6 +75,7 @@ class Subjects:
         self.cache_stream = f"KV_aiki-cache-{token}"
         self.runs_prefix = f"$KV.aiki-runs-{token}."
         self.schedules_prefix = f"$KV.aiki-schedules-{token}."
+        self.gates_prefix = f"$KV.aiki-gates-{token}."
         self.actors_prefix = f"$KV.aiki-actors-{token}."
         self.secrets_prefix = f"$KV.aiki-secrets-{token}."
         self.workers_prefix = f"$KV.aiki-workers-{token}."
@@ -79,6 +86,9 @@ class Subjects:
         self.timer_prefix = f"{root}.timer."
         self.task_prefix = f"{root}.task."
         self.delay_prefix = f"{root}.delay."
+        self.wait_prefix = f"{root}.wait."
+        self.gate_prefix = f"{root}.gate."
+        self.nudge_prefix = f"{root}.nudge."
         self.host_prefix = f"{root}.host."
         self.client_prefix = f"{root}.client."
         self.live_prefix = f"{root}.live."
@@ -184,6 +194,31 @@ class Subjects:
     def task_consumer(self, queue: str, task: str) -> str:
         """The durable consumer of those dispatches."""
         return _consumer("task", to_token(queue), to_token(task))
+
+    @staticmethod
+    def gate_key(queue: str, task: str) -> str:
+        """The key of a task's gate in a queue: two tokens."""
+        return f"{to_token(queue)}.{to_token(task)}"
+
+    def waiting_room(self, gate: str) -> str:
+        """The common part, up to the place, of the subjects of what waits at a gate. `gate` is its key, here and below."""
+        return f"{self.wait_prefix}{gate}."
+
+    def gate_mail(self, gate: str) -> str:
+        """The common part of what a keeper pulls: its baton."""
+        return f"{self.gate_prefix}{gate}."
+
+    def baton(self, gate: str) -> str:
+        """The subject of the message whose holder keeps the gate."""
+        return f"{self.gate_prefix}{gate}.baton"
+
+    def baton_guard(self, gate: str) -> str:
+        """The schedule that brings the baton back if its holder dies while it puts it down. Two tokens more than a delayed dispatch has."""
+        return f"{self.delay_prefix}gate.{gate}.baton"
+
+    def gate_consumer(self, queue: str, task: str) -> str:
+        """The durable consumer of the baton."""
+        return _consumer("gate", to_token(queue), to_token(task))
 
 
 def _consumer(kind: str, first: str, second: str) -> str:

@@ -1,12 +1,14 @@
-"""A worker process, `python -m tests.chaos.worker URL REGION NAME [talk|tasks|all|sagas|poison]`: "ready" once it serves, until it ends.
+"""A worker process, `python -m tests.chaos.worker URL REGION NAME [talk|tasks|all|sagas|poison|gates]`: "ready" once it serves.
 
-It serves the journey, or runs that are talked to, or the saga, or the tasks that have limits, those with their workflows, or what kills it.
+It serves the journey, or runs that are talked to, or the saga, or the tasks that have limits, those with their workflows, what kills
+it, or the task that has a gate.
 """
 
 import asyncio
 import sys
 
 from aiki.sdk import Client, Worker
+from tests.chaos.gates import haul, hold
 from tests.chaos.limits import bounded, climb, climber, stuck
 from tests.chaos.poison import POISON
 from tests.chaos.program import flaky, journey, local, remote
@@ -24,6 +26,8 @@ async def serve(url: str, region: str, name: str, what: str = "journey") -> None
         elif what == "poison":
             for deadly in POISON:
                 worker.registry.add(deadly)
+        elif what == "gates":
+            worker.registry.add(haul).add(hold)
         elif what == "talk":
             for definition in TALK:
                 worker.registry.add(definition)

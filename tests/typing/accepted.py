@@ -18,10 +18,12 @@ from aiki.sdk import (
     CachedView,
     ChildHandle,
     Client,
+    Concurrency,
     Context,
     Graph,
     HookInfo,
     QueueView,
+    Rate,
     Retry,
     RunId,
     Schedule,
@@ -90,7 +92,12 @@ def weigh(parcel: Parcel) -> float:
     return parcel.weight
 
 
-@task(name="label")
+@task(
+    name="label",
+    limits=[Concurrency(1, key=lambda parcel: int(parcel.weight)), Rate(10, per=timedelta(seconds=1))],
+    fair=lambda parcel: "all",
+    priority=3,
+)
 async def label(parcel: Parcel) -> Label:
     return {"text": str(parcel.weight)}
 

@@ -6,6 +6,7 @@ from aiki.sdk import (
     Actor,
     ActorContext,
     Client,
+    Concurrency,
     Context,
     TaskContext,
     Worker,
@@ -98,6 +99,10 @@ async def definitions() -> None:
     task(name="timeout", timeout="20 s")(charge)  # E: timedelta
     task(name="deadline", deadline="20 s")(charge)  # E: timedelta
     task(name="kill", on_cancel="kill")(charge)  # E: kill
+    task(name="cap", concurrency="10")(charge)  # E: concurrency
+    task(name="limits", limits=[10])(charge)  # E: Rate
+    task(name="priority", priority="high")(charge)  # E: priority
+    Concurrency(1, key=lambda payment: None)  # E: None
     task(version="1.0.0")  # E: version
     workflow(name="no-context", version="1.0.0")(no_context)  # E: Context
     workflow(name="not-async", version="1.0.0")(not_async)  # E: str

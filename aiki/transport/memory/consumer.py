@@ -62,7 +62,8 @@ class MemoryConsumer:
 
     def info(self) -> ConsumerInfo:
         """As it is now."""
-        return ConsumerInfo(self.spec.durable, self.spec.filter, *self.backlog(), self._paused_until if self._paused else None)
+        cap = self.spec.max_ack_pending if self.spec.max_ack_pending > 0 else None
+        return ConsumerInfo(self.spec.durable, self.spec.filter, *self.backlog(), self._paused_until if self._paused else None, cap)
 
     def backlog(self) -> tuple[int, int]:
         """(waiting, delivered but unsettled)."""

@@ -80,6 +80,12 @@ def test_schedules() -> None:
     assert line.keys() >= {"late_p50_ms", "late_p99_ms", "timer_cpu_us_per_firing"}
 
 
+def test_fairness() -> None:
+    line = figures("fairness", "--queued", "5000", "--singles", "3")
+    assert line["queued"] == 5000
+    assert line["delay_max_ms"] < 1000
+
+
 def test_an_unknown_workload_is_refused_with_the_ones_there_are() -> None:
     done = benchmark("W9")
     assert done.returncode == 2

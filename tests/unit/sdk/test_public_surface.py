@@ -8,10 +8,11 @@ import pytest
 
 SURFACE = {
     "aiki.sdk": """Actor ActorContext ActorDeadlock ActorError ActorFailed ActorHeld ActorNotFound ActorRef ActorStopped ActorTimeout
-        ActorView AikiError Archiver BackfillTooLarge Cache CachedView ChildCancelled ChildFailed ChildHandle ChildTimedOut Client Context
+        ActorView AikiError Archiver BackfillTooLarge Cache CachedView ChildCancelled ChildFailed ChildHandle ChildTimedOut Client
+        Concurrency Context
         DeadLetterView DefinitionError ErrorInfo Event EventTimeout Graph HookInfo IdempotencyConflict ImportRefused InvalidGraph
         InvalidName InvalidSchedule LetterNotFound NonDeterminismError NotRetryable PayloadError PayloadTooLarge Progress
-        QueryFailed QueueView ResultTimeout Retention Retry RetryAfter RunEnded RunHandle RunId RunNotFound RunPoisoned RunStatus
+        QueryFailed QueueView Rate ResultTimeout Retention Retry RetryAfter RunEnded RunHandle RunId RunNotFound RunPoisoned RunStatus
         RunView Saga SagaFailed Schedule ScheduleConflict ScheduleHandle ScheduleId ScheduleNotFound ScheduleView StepNotFound Task
         TaskCancelled TaskContext TaskFailed TaskId TaskPoisoned TaskTimedOut Trigger UnknownEvent UnknownHandler
         UnknownWorkflow UpdateFailed Variables VersionRetired Webhook WebhookExpired WebhookInvalid Worker WorkerId WorkerLost
@@ -19,9 +20,9 @@ SURFACE = {
         ref task workflow""",
     "aiki.actor": "Actor ActorContext ActorRef ActorView actor handler",
     "aiki.graph": "Expression Graph Node NodeProgress graph inputs item node progress_of ref render_run",
-    "aiki.task": "Cache Retry RetryAfter Task TaskCache TaskContext task",
+    "aiki.task": "Cache Concurrency Rate Retry RetryAfter Task TaskCache TaskContext task",
     "aiki.client": """Advice Archiver AttemptView CachedView ChildView Client DeadLetterView DeadLetters Done Event
-        FiringView MessageView OnConflict Progress Proposal
+        FiringView KeyView LimitView MessageView OnConflict Progress Proposal
         QueueView Report RunHandle RunHistory RunStatus RunView ScheduleHandle ScheduleView StepView VersionView WaitView event""",
     "aiki.workflow": """ChildHandle Context HookInfo Replayed Saga Variables Webhook Workflow replay workflow""",
     "aiki.worker": "Registry Worker",

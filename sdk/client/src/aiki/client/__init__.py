@@ -8,6 +8,7 @@ from aiki.client.dead_letters import DeadLetters, DeadLetterView
 from aiki.client.event import Event, event
 from aiki.client.handle import RunHandle
 from aiki.client.history import RunHistory
+from aiki.client.limits import KeyView, LimitView
 from aiki.client.many import Done, Report
 from aiki.client.queues import QueueView
 from aiki.client.schedule_views import FiringView, ScheduleView
@@ -29,6 +30,8 @@ __all__ = [
     "Done",
     "Event",
     "FiringView",
+    "KeyView",
+    "LimitView",
     "MessageView",
     "OnConflict",
     "Progress",

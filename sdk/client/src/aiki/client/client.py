@@ -23,6 +23,7 @@ from aiki.client.event import Event
 from aiki.client.handle import UNKNOWN, RunHandle
 from aiki.client.history import RunHistory
 from aiki.client.imports import KEPT, import_history
+from aiki.client.limits import LimitView, read_limits
 from aiki.client.many import Many
 from aiki.client.queues import QueueView, pause_queue, read_queues, resume_queue
 from aiki.client.remembered import BoundedMap
@@ -248,6 +249,10 @@ class Client(Many):
     async def clear_cached(self, task: str) -> int:
         """Forget all cached results of a task; answers how many there were."""
         return await clear_cached(self, task)
+
+    async def limits(self, task: str | None = None) -> list[LimitView]:
+        """The limits of tasks that workers have served, with what waits for them and what is at work, of each key; or those of one task."""
+        return await read_limits(self, task)
 
     # -- starting
 

@@ -17,6 +17,7 @@ from aiki.client.changes import Changes
 from aiki.client.event import Event, unknown_event
 from aiki.client.family import read_tree
 from aiki.client.history import RunHistory
+from aiki.client.limits import at_gates
 from aiki.client.places import find_step
 from aiki.client.repeated import recorded_before, waits_already
 from aiki.client.views import Progress, RunStatus, RunView, StepView, progress, queued_status, queued_view, run_status, run_view
@@ -188,7 +189,8 @@ class RunHandle(Generic[Output]):
         """The run's present state. `RunNotFound` when there is none."""
         found = await self._client.load(self.id)
         if found is not None:
-            return await self._client.stalls.judge(run_status(found[0]), found[0])
+            status = run_status(found[0], await at_gates(self._client, found[0]))
+            return await self._client.stalls.judge(status, found[0])
         start = await self._client.waiting_start(self.workflow, self.version, self.id)
         if start is not None:
             return await self._client.stalls.judge(queued_status(start, await self._client.now()), start)
@@ -403,7 +405,8 @@ class RunHandle(Generic[Output]):
                 raise self._missing()
         state, revision, journal = found
         children = await read_tree(self._client, state, journal) if tree else ()
-        return await self._judged(run_view(state, journal, revision, children), state)
+        at_gate = await at_gates(self._client, state)
+        return await self._judged(run_view(state, journal, revision, children, at_gate), state)
 
     async def _judged(self, view: RunView, waiting: RunState | Start) -> RunView:
         status = await self._client.stalls.judge(view.status, waiting)

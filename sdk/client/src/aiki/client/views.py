@@ -7,7 +7,7 @@ import msgspec
 
 from aiki.client.waits import WaitView, wait_views
 from aiki.client.words import MessageView, message_views
-from aiki.journal import Entry, Published, RecordedStep, RunState, Tick
+from aiki.journal import Entry, Published, RecordedStep, RunState, StepId, Tick
 from aiki.types.failure import ErrorInfo
 from aiki.types.identifiers import RunId
 from aiki.types.messages import NOT_BEGUN, Attempt, Start, attempts_made
@@ -185,8 +185,8 @@ def queued_view(start: Start, now: float) -> RunView:
     )
 
 
-def run_status(state: RunState) -> RunStatus:
-    """Of a stored run."""
+def run_status(state: RunState, at_gate: frozenset[StepId] = frozenset()) -> RunStatus:
+    """Of a stored run; `at_gate`: its steps that wait for a place."""
     return RunStatus(
         id=RunId(state.run_id),
         state=state.status,
@@ -197,7 +197,7 @@ def run_status(state: RunState) -> RunStatus:
         started_at=_instant(state.started_at),
         finished_at=_maybe(state.finished_at),
         error=state.held or state.error,
-        waiting_on=tuple(wait.what for wait in wait_views(state)),
+        waiting_on=tuple(wait.what for wait in wait_views(state, at_gate)),
         idempotency_key=state.key,
         archived_at=None if state.archival is None else _maybe(state.archival.archived_at),
         imported_at=None if state.archival is None else _maybe(state.archival.imported_at),
@@ -239,8 +239,14 @@ def _recorded(step: RecordedStep) -> StepView:
     )
 
 
-def run_view(state: RunState, history: list[Entry], revision: int, children: tuple[ChildView, ...] = ()) -> RunView:
-    """Everything that is known of a stored run; `history` is its whole journal."""
+def run_view(
+    state: RunState,
+    history: list[Entry],
+    revision: int,
+    children: tuple[ChildView, ...] = (),
+    at_gate: frozenset[StepId] = frozenset(),
+) -> RunView:
+    """Everything that is known of a stored run; `history` is its whole journal, `at_gate`: its steps that wait for a place."""
     steps = [_recorded(entry) for entry in history if isinstance(entry, RecordedStep)]
     steps += [
         StepView(
@@ -270,7 +276,7 @@ def run_view(state: RunState, history: list[Entry], revision: int, children: tup
     ]
     final = is_final(state.status)
     return RunView(
-        status=run_status(state),
+        status=run_status(state, at_gate),
         input=_value(state.input),
         output=_value(state.result),
         steps=tuple(steps),
@@ -279,7 +285,7 @@ def run_view(state: RunState, history: list[Entry], revision: int, children: tup
         revision=revision,
         host=state.host,
         worker=state.worker or None,
-        waits=wait_views(state),
+        waits=wait_views(state, at_gate),
         messages=message_views(history),
         parent=RunId(state.parent) if state.parent else None,
         children=children,

@@ -7,7 +7,7 @@ from typing import Literal
 import msgspec
 
 from aiki.actors.outbox import DEFAULT_QUEUE
-from aiki.journal import PendingStep, RunState
+from aiki.journal import PendingStep, RunState, StepId
 from aiki.types.identifiers import RunId
 from aiki.types.messages import attempts_made
 from aiki.types.states import is_final
@@ -21,7 +21,7 @@ class WaitView(msgspec.Struct, frozen=True, kw_only=True):
     `until`: when it is over whatever happens, as far as that is known. `since`: of a timer, when the run was written last.
     """
 
-    kind: Literal["task", "step", "child", "event", "timer", "retry", "attempt", "start", "pause", "turns"]
+    kind: Literal["task", "step", "child", "event", "timer", "retry", "attempt", "start", "pause", "turns", "gate"]
     what: str
     since: datetime
     wakes: str
@@ -31,12 +31,12 @@ class WaitView(msgspec.Struct, frozen=True, kw_only=True):
     """The sub-workflow."""
 
 
-def wait_views(state: RunState) -> tuple[WaitView, ...]:
-    """Of a stored run; what stands in the way of everything else comes alone."""
-    return () if is_final(state.status) else tuple(_waits(state))
+def wait_views(state: RunState, at_gate: frozenset[StepId] = frozenset()) -> tuple[WaitView, ...]:
+    """Of a stored run; what stands in the way of everything else comes alone. `at_gate`: steps that are known to wait for a place."""
+    return () if is_final(state.status) else tuple(_waits(state, at_gate))
 
 
-def _waits(state: RunState) -> Iterator[WaitView]:
+def _waits(state: RunState, at_gate: frozenset[StepId]) -> Iterator[WaitView]:
     written = _instant(state.updated_at)
     if state.held is not None:
         wakes = "the next delivery of its message, from time to time"
@@ -54,14 +54,14 @@ def _waits(state: RunState) -> Iterator[WaitView]:
         what = f"attempt {state.attempt + 1} of the workflow at {again.isoformat()}"
         yield WaitView(kind="attempt", what=what, since=written, until=again, wakes="its alarm")
     else:
-        yield from _of_code(state, written)
+        yield from _of_code(state, written, at_gate)
 
 
-def _of_code(state: RunState, written: datetime) -> Iterator[WaitView]:
+def _of_code(state: RunState, written: datetime, at_gate: frozenset[StepId]) -> Iterator[WaitView]:
     alarm = f", or its alarm at {_instant(min(each.due for each in state.alarms)).isoformat()}" if state.alarms else ""
     pending = [step for step in state.pending if not step.left]
     for step in pending:
-        yield _of_step(state, step)
+        yield _of_step(state, step, (step.address, step.ordinal) in at_gate)
     for wait in state.waits:
         names = " or ".join(wait.names)
         since = _instant(wait.since)
@@ -72,7 +72,7 @@ def _of_code(state: RunState, written: datetime) -> Iterator[WaitView]:
         yield WaitView(kind="timer", what=f"a timer at {due.isoformat()}", since=written, until=due, wakes="its alarm, or `wake`")
 
 
-def _of_step(state: RunState, step: PendingStep) -> WaitView:
+def _of_step(state: RunState, step: PendingStep, at_gate: bool) -> WaitView:
     since = _instant(step.issued_at)
     if step.due is not None:
         due = _instant(step.due)
@@ -89,6 +89,9 @@ def _of_step(state: RunState, step: PendingStep) -> WaitView:
         return WaitView(
             kind="step", what=f"step {step.name}{bound}", name=step.name, since=since, until=until, wakes="its end, in the worker"
         )
+    if at_gate:
+        what = f"a place for task {step.name}, which is limited{bound}"
+        return WaitView(kind="gate", what=what, name=step.name, since=since, until=until, wakes="its turn, then its result")
     wakes = f"its result, from a worker of queue {step.queue or state.queue or DEFAULT_QUEUE!r}"
     return WaitView(kind="task", what=f"task {step.name}{bound}", name=step.name, since=since, until=until, wakes=wakes)
 

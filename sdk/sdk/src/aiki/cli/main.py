@@ -12,6 +12,7 @@ from aiki.cli.doctor import doctor
 from aiki.cli.explain import explain
 from aiki.cli.history import history
 from aiki.cli.init import init
+from aiki.cli.limit import limit
 from aiki.cli.lint import lint
 from aiki.cli.message import run
 from aiki.cli.queue import queue
@@ -37,6 +38,7 @@ for _command in (
     run,
     actor,
     queue,
+    limit,
     cache,
     advise,
     dlq,

@@ -18,7 +18,7 @@ from aiki.client import (
 )
 from aiki.graph import Graph, graph, inputs, item, node, ref
 from aiki.schedules import Schedule
-from aiki.task import Cache, Retry, RetryAfter, Task, TaskContext, task
+from aiki.task import Cache, Concurrency, Rate, Retry, RetryAfter, Task, TaskContext, task
 from aiki.types.errors import (
     ActorDeadlock,
     ActorError,
@@ -99,6 +99,7 @@ __all__ = [
     "ChildHandle",
     "ChildTimedOut",
     "Client",
+    "Concurrency",
     "Context",
     "DeadLetterView",
     "DefinitionError",
@@ -120,6 +121,7 @@ __all__ = [
     "Progress",
     "QueryFailed",
     "QueueView",
+    "Rate",
     "ResultTimeout",
     "Retention",
     "Retry",

@@ -1,11 +1,12 @@
 """The `@task` decorator."""
 
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Literal, Protocol, TypeVar, overload
 
 from aiki.task.context import TaskContext
 from aiki.task.definition import Task
+from aiki.types.admission import Concurrency, Key, Rate
 from aiki.types.cache import Cache
 from aiki.types.duration import Duration
 from aiki.types.limits import MOST_DEATHS
@@ -50,6 +51,10 @@ def task(
     max_deaths: int = MOST_DEATHS,
     on_poison: Literal["hold", "fail"] = "hold",
     cache: Cache | None = None,
+    concurrency: int | None = None,
+    limits: Sequence[Concurrency | Rate] = (),
+    fair: Key | None = None,
+    priority: int | Callable[[Any], int] | None = None,
 ) -> TaskDecorator:
     """Declare a task: `@task(name="charge", retry=Retry.fixed(max_attempts=3, delay=1))` above an `async def` or `def`.
 
@@ -61,6 +66,10 @@ def task(
     attempt fails that calls `TaskContext.heartbeat` less often. `on_cancel`: what happens to a body whose run or step is cancelled: it is
     told (`TaskContext.cancelled`), or `asyncio.CancelledError` is raised in it as well. `cache`: its results may be used again, by other
     runs too.
+
+    Over the whole fleet: `concurrency`, how many are at work at a time; `limits`, the same and rates, of all or of each key, for example
+    `[Concurrency(1, key=lambda order: order.customer), Rate(100, per=1)]`; `fair`, between whose keys turns are taken, whoever has how many
+    waiting; `priority` from 0 (the default) to 9 (first), a number or a function of the payload.
 
     A call of which `max_deaths` workers are proven to have died is given up: it is held in the dead-letter list until somebody retries it
     there, or (`on_poison="fail"`) its step fails with `TaskPoisoned`. Raises `DefinitionError` when the declaration cannot work.
@@ -82,6 +91,10 @@ def task(
             max_deaths=max_deaths,
             on_poison=on_poison,
             cache=cache,
+            concurrency=concurrency,
+            limits=limits,
+            fair=fair,
+            priority=priority,
             scope=scope,
         )
 

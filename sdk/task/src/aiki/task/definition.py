@@ -1,7 +1,7 @@
 """A task: a function whose calls from a workflow are recorded."""
 
 import inspect
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Generic, Literal, ParamSpec, Protocol, TypeVar, overload
 
 from aiki.schema import Schema, read_signature
@@ -9,6 +9,7 @@ from aiki.task.cache import TaskCache
 from aiki.task.context import TaskContext
 from aiki.task.interception import INTERCEPTOR
 from aiki.task.thread import run_in_thread
+from aiki.types.admission import NO_KEY, Admission, Concurrency, Key, Rate
 from aiki.types.cache import Cache, CacheUse
 from aiki.types.duration import Duration, seconds
 from aiki.types.errors import DefinitionError
@@ -41,8 +42,12 @@ class StepContext(Protocol):
         timeout: float | None,
         limits: Limits = NO_LIMITS,
         cache: CacheUse | None = None,
+        standing: str = "",
     ) -> bytes:
-        """Record a step and answer its result as JSON. With a body it runs in the host: `body(idempotency key, attempt, pulse)`."""
+        """Record a step and answer its result as JSON. With a body it runs in the host: `body(idempotency key, attempt, pulse)`.
+
+        `standing`: where its dispatch stands at the task's gate, if that has one.
+        """
 
 
 class Task(Generic[Input, Output, Parameters, Returned]):
@@ -64,6 +69,10 @@ class Task(Generic[Input, Output, Parameters, Returned]):
         max_deaths: int = MOST_DEATHS,
         on_poison: Literal["hold", "fail"] = "hold",
         cache: Cache | None = None,
+        concurrency: int | None = None,
+        limits: Sequence[Concurrency | Rate] = (),
+        fair: Key | None = None,
+        priority: int | Callable[[Any], int] | None = None,
         scope: Mapping[str, Any] | None = None,
     ) -> None:
         self.name = check_name(name if name is not None else getattr(function, "__name__", None), "task")
@@ -86,6 +95,9 @@ class Task(Generic[Input, Output, Parameters, Returned]):
         self.on_poison = on_poison
         self.queue = None if queue is None else check_name(queue, "queue")
         self.local = local
+        self.admission = Admission.of(what, concurrency=concurrency, limits=limits, fair=fair, priority=priority)
+        if local and self.admission is not None:
+            raise _runs_here(what)
         _check_context_is_second(function, what)
         self._signature = read_signature(function, what, skip=0, most=2, names=scope)
         self._input = f"input of {what}"
@@ -137,6 +149,7 @@ class Task(Generic[Input, Output, Parameters, Returned]):
         start_timeout: Duration | None = None,
         heartbeat: Duration | None = None,
         cache: Cache | Literal[False] | None = None,
+        priority: int | None = None,
     ) -> Output: ...
 
     @overload
@@ -154,6 +167,7 @@ class Task(Generic[Input, Output, Parameters, Returned]):
         start_timeout: Duration | None = None,
         heartbeat: Duration | None = None,
         cache: Cache | Literal[False] | None = None,
+        priority: int | None = None,
     ) -> Output: ...
 
     async def run(
@@ -170,13 +184,15 @@ class Task(Generic[Input, Output, Parameters, Returned]):
         start_timeout: Duration | None = None,
         heartbeat: Duration | None = None,
         cache: Cache | Literal[False] | None = None,
+        priority: int | None = None,
     ) -> Output:
         """Run the task as a step of a workflow: its recorded result is final and it never runs again.
 
         With an `idempotency_key`, calls with the same key in one run are one step. `queue`, `retry`, `timeout` (of one attempt),
         `deadline`, `start_timeout` and `heartbeat` override the task's own (see `@task`). `local`: run in the process that holds the run,
-        with one durable write and no hop, instead of sending it to a task worker. `cache`: which results of other runs may answer the call
-        (False: none).
+        with one durable write and no hop, instead of sending it to a task worker; that is not for a task with limits. `cache`: which
+        results of other runs may answer the call (False: none). `priority`: in place of the task's, which must declare one (or limits by
+        key, or `fair`).
 
         Raises `TaskFailed` when the task failed for good, `PayloadError` when `payload` does not fit.
         """
@@ -189,6 +205,7 @@ class Task(Generic[Input, Output, Parameters, Returned]):
             given = Limits.of(what, deadline=deadline, start_timeout=start_timeout, heartbeat=heartbeat)
             check_heartbeat(limit, given.heartbeat, what)
             limits = given.over(limits)
+        standing = self._standing(data, priority, what, is_local)
         # A task worker knows the task's own retry and timeout; a host that runs it locally need not have it registered.
         value = await ctx.run_step(
             self.name,
@@ -200,9 +217,32 @@ class Task(Generic[Input, Output, Parameters, Returned]):
             timeout=self.timeout if limit is None and is_local else limit,
             limits=limits,
             cache=self._cache.use(cache, payload, data),
+            standing=standing,
         )
         output: Output = self._signature.result.decode(value, self._result)
         return output
+
+    def _standing(self, data: bytes, priority: int | None, what: str, is_local: bool) -> str:
+        admission = self.admission
+        if admission is None or admission.cap is not None:
+            if priority is not None:
+                raise DefinitionError(
+                    f"{what} takes no priority: nothing stands in an order. Declare one, `@task(priority=0)`, or limits", where="priority"
+                )
+            if admission is not None and is_local:
+                raise _runs_here(what)
+            return ""
+        if is_local:
+            raise _runs_here(what)
+        return admission.standing(self._signature.payload.decode(data, self._input), priority)
+
+    def standing(self, payload: bytes) -> str:
+        """Where a dispatch with this payload stands at the task's gate; one that cannot be told stands with those without a key."""
+        assert self.admission is not None
+        try:
+            return self.admission.standing(self._signature.payload.decode(payload, self._input))
+        except Exception:
+            return f"0.{NO_KEY}"
 
     def _local_body(self, ctx: StepContext, data: bytes) -> Callable[[str, int, Pulse | None], Awaitable[bytes]]:
         def body(key: str, attempt: int, pulse: Pulse | None) -> Awaitable[bytes]:
@@ -228,6 +268,10 @@ class Task(Generic[Input, Output, Parameters, Returned]):
         call: Callable[..., Any] = self.function
         result = await call(*arguments) if self._is_async else await run_in_thread(call, *arguments)
         return self._signature.result.encode(result, self._result)
+
+
+def _runs_here(what: str) -> DefinitionError:
+    return DefinitionError(f"{what} has limits, which are kept where dispatches are let in; a local step is not dispatched", where="local")
 
 
 def _check_context_is_second(function: Callable[..., Any], what: str) -> None:

@@ -18,6 +18,7 @@ from aiki.actors.slots import Slots
 from aiki.client import Client
 from aiki.clock import Clock
 from aiki.entities import EntityHost
+from aiki.gates import GateKeeper
 from aiki.kv import MeasureStore
 from aiki.types.duration import Duration, seconds
 from aiki.types.errors import AikiError, DefinitionError
@@ -95,6 +96,7 @@ class Worker:
         self._slots = Slots(self._max_tasks)
         self._measures: Measures | None = None
         self._tasks: list[TaskWorker] = []
+        self._keepers: list[GateKeeper] = []
         self._reporter: asyncio.Task[None] | None = None
         self._state = "new"
 
@@ -113,6 +115,12 @@ class Worker:
                 worker = TaskWorker(self._host, task, task.queue or self.queue, self._slots, self._max_tasks)
                 self._tasks.append(worker)
                 await worker.start()
+                limits = () if task.admission is None or task.admission.cap is not None else task.admission.limits
+                keeper = GateKeeper(self._host, task.queue or self.queue, task.name, limits)
+                # What waits since the task had limits that it has no more is let in as well.
+                if (task.admission is not None and task.admission.cap is None) or await keeper.is_needed():
+                    self._keepers.append(keeper)
+                    await keeper.start()
             if self.registry.actors:
                 await self._entities.start(list(self.registry.actors.values()))
         except BaseException:
@@ -139,6 +147,8 @@ class Worker:
         limit = seconds(grace, "grace")
         if self._reporter is not None:
             self._reporter.cancel()
+        # Others let in what waits while our bodies end.
+        await asyncio.gather(*(keeper.stop() for keeper in self._keepers), return_exceptions=True)
         await asyncio.gather(*(task.drain(limit) for task in self._tasks), return_exceptions=True)
         await asyncio.gather(self._host.drain(limit), self._entities.drain(limit))
         await asyncio.gather(*(task.stop() for task in self._tasks), return_exceptions=True)
@@ -154,6 +164,8 @@ class Worker:
     def abandon(self) -> None:
         """Forget everything at once, as a process does that is killed: for `aiki.testing`, which ends its connection and tasks too."""
         self._state = "stopped"
+        for keeper in self._keepers:
+            keeper.abandon()
         self._host.abandon()
         self._entities.abandon()
 

@@ -361,6 +361,7 @@ class Context:
         timeout: float | None,
         limits: Limits = NO_LIMITS,
         cache: CacheUse | None = None,
+        standing: str = "",
     ) -> bytes:
         """Record a step; for `Task.run` and the like. Raises `TaskFailed` when it failed for good."""
         if retry is not None and not isinstance(retry, Retry):
@@ -371,7 +372,7 @@ class Context:
         if scope is not None and key is not None:
             key = scope.key(key)
         machine = self._machine
-        options = StepOptions(queue, retry, timeout, key, limits, cache=cache)
+        options = StepOptions(queue, retry, timeout, key, limits, cache=cache, standing=standing)
         address = content_hash(payload) if scope is None else scope.address(payload)
         content = self._prefix + address if key is None else ""
         outcome = await machine.issue("task" if body is None else "local", name, payload, content, options, body)
