@@ -27,11 +27,12 @@ from aiki.actors.outbox import Outbox
 from aiki.actors.queries import ask_code, machine_of
 from aiki.actors.stored import StoredRun
 from aiki.actors.topology import ACK_WAIT
+from aiki.actors.unreadable import LEFT_FOR, Unreadable
 from aiki.actors.watchdog import Watchdog
 from aiki.clock import Clock
 from aiki.journal import Entry, RunMachine, RunState, StepId, Updated, begun_again, decode_state, encode_state, new_run, reopened
 from aiki.kv import RunStore, StoredState
-from aiki.types.errors import Conflict, NonDeterminismError, NotConnected, PayloadTooLarge, RunEnded
+from aiki.types.errors import CodecError, Conflict, NonDeterminismError, NotConnected, PayloadTooLarge, RunEnded
 from aiki.types.failure import ErrorInfo
 from aiki.types.messages import (
     Again,
@@ -79,6 +80,7 @@ class ActivationHost(Protocol):
     store: RunStore
     outbox: Outbox
     watchdog: Watchdog
+    unreadable: Unreadable
     worker_id: str
     subject: str
     commits: asyncio.Semaphore
@@ -190,6 +192,10 @@ class Activation:
                     self._refuse_all(ACK_WAIT)
                 except (asyncio.CancelledError, NotConnected):
                     raise
+                except CodecError as error:
+                    self._host.unreadable.mark(self.run_id, error, self._host.now())
+                    self.evict()
+                    self._refuse_all(LEFT_FOR)
                 except Exception as error:
                     await self._failed(error)
         except NotConnected:

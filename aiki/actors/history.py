@@ -4,11 +4,12 @@ import msgspec
 
 from aiki.journal import Entry, RunState, decode_entries
 from aiki.kv import RunStore
+from aiki.types.sealed import checked
 
 __all__ = ["decode_segment", "encode_segment", "load"]
 
 encode_segment = msgspec.msgpack.Encoder().encode
-decode_segment = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
+decode_segment = checked(msgspec.msgpack.Decoder(list[msgspec.Raw]).decode)
 
 
 async def load(store: RunStore, state: RunState) -> list[Entry]:

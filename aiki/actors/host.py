@@ -20,12 +20,14 @@ from aiki.actors.envelope import ABSENT, Envelope, MailEnvelope, WarmEnvelope
 from aiki.actors.outbox import Outbox
 from aiki.actors.queries import ask_stored
 from aiki.actors.server_clock import ServerClock
+from aiki.actors.unreadable import LEFT_FOR, Unreadable
 from aiki.actors.watchdog import Watchdog
 from aiki.actors.window import Window
 from aiki.clock import Clock, SystemClock
 from aiki.journal import RunState
 from aiki.kv import RunStore
 from aiki.transport.port import Consumption, Delivery, Message, Subscription, Transport
+from aiki.types.errors import CodecError, KeyMissing
 from aiki.types.messages import Answer, Query, decode_mail, decode_request, decode_serials, encode
 from aiki.types.subjects import Subjects
 
@@ -76,6 +78,7 @@ class Host:
         self.store = RunStore(transport, subjects)
         self.outbox = Outbox(transport, subjects, self.subject)
         self.watchdog = Watchdog()
+        self.unreadable = Unreadable(self.store, worker_id, self.id)
         self.commits = asyncio.Semaphore(COMMITS)
         self.doubt_before = 0.0
         """What was stored before this instant may have been acknowledged already, to a server that died."""
@@ -192,6 +195,7 @@ class Host:
         for subscription in (*self._queried, self._warm, self._withdrawn):
             if subscription is not None:
                 await subscription.stop()
+        self.unreadable.stop()
         for work in self._works:
             work.cancel()
         if self._keeper is not None:
@@ -240,6 +244,11 @@ class Host:
         run_id = delivery.subject[prefix:].partition(".")[0]
         try:
             message = decode_mail(delivery.data)
+        except CodecError as error:
+            start = (delivery.subject, delivery.data) if isinstance(error, KeyMissing) else None
+            self.unreadable.mark(run_id, error, self.now(), start)
+            delivery.nak(LEFT_FOR)
+            return
         except ValueError as error:
             _log.error("run %s: a message cannot be decoded and is dropped: %s", run_id, error)
             delivery.term("cannot be decoded")
@@ -257,7 +266,7 @@ class Host:
             return
         try:
             message = decode_request(data)
-        except ValueError:
+        except (ValueError, CodecError):
             request.respond(ABSENT)
             return
         if isinstance(message, Query):
@@ -272,7 +281,7 @@ class Host:
         activation = self._cache.get(run_id.decode())
         try:
             query = decode_request(data)
-        except ValueError:
+        except (ValueError, CodecError):
             return
         if not isinstance(query, Query) or self._stopping:
             return

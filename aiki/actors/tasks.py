@@ -12,9 +12,10 @@ from aiki.actors import queues, report, topology
 from aiki.actors.beats import Beats
 from aiki.actors.definitions import TaskDefinition
 from aiki.actors.host import Host
+from aiki.actors.unreadable import LEFT_FOR
 from aiki.actors.work import Work
 from aiki.transport.port import Consumption, Delivery
-from aiki.types.errors import NotConnected, OutcomeUnknown, RequestTimeout
+from aiki.types.errors import CodecError, NotConnected, OutcomeUnknown, RequestTimeout
 from aiki.types.messages import Dispatch, Resume, StepFailedOnce, StepResult, decode_dispatch
 
 __all__ = ["TaskWorker"]
@@ -83,6 +84,10 @@ class TaskWorker:
             return
         try:
             dispatch = decode_dispatch(delivery.data)
+        except CodecError as error:
+            self._host.unreadable.mark(delivery.subject.split(".")[-2], error, self._host.now())
+            delivery.nak(LEFT_FOR)
+            return
         except ValueError as error:
             _log.error("a dispatch of task %r cannot be decoded and is dropped: %s", self._definition.name, error)
             delivery.term("cannot be decoded")
@@ -105,6 +110,9 @@ class TaskWorker:
             pass
         except (OutcomeUnknown, RequestTimeout):
             delivery.nak(PAUSE)
+        except CodecError as error:
+            self._host.unreadable.mark(work.dispatch.run_id, error, self._host.now())
+            delivery.nak(LEFT_FOR)
         finally:
             self._running.pop(delivery, None)
             work.close(settled=reported)

@@ -39,6 +39,7 @@ from aiki.journal.state import (
     encode_entry,
     encode_state,
     new_run,
+    peek_state,
     reopened,
 )
 from aiki.journal.suspension import RunEvicted, Suspension
@@ -93,5 +94,6 @@ __all__ = [
     "encode_entry",
     "encode_state",
     "new_run",
+    "peek_state",
     "reopened",
 ]

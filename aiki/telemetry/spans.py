@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 __all__ = ["client_span", "fail", "run_span", "task_span", "turn_span"]
 
 _NAME = "aiki"
+_DISCREET = {"record_exception": False, "set_status_on_exception": False}
+"""The text of an exception may hold a payload."""
 
 
 @contextlib.contextmanager
@@ -34,7 +36,7 @@ def client_span(operation: str, workflow: str, run_id: str) -> Iterator["Span | 
         "messaging.operation.name": operation,
     }
     with trace.get_tracer(_NAME).start_as_current_span(
-        f"{operation} {workflow}", kind=trace.SpanKind.PRODUCER, attributes=attributes
+        f"{operation} {workflow}", kind=trace.SpanKind.PRODUCER, attributes=attributes, **_DISCREET
     ) as span:
         yield span
 
@@ -53,6 +55,7 @@ def task_span(task: str, run_id: str, attempt: int, headers: Mapping[str, str] |
         context=None if local else restore(headers),
         kind=trace.SpanKind.INTERNAL if local else trace.SpanKind.CONSUMER,
         attributes={"aiki.task": task, "aiki.run_id": run_id, "aiki.attempt": attempt, "messaging.system": "nats"},
+        **_DISCREET,
     ) as span:
         yield span
 
@@ -70,6 +73,7 @@ def turn_span(workflow: str, run_id: str, messages: int, stored: Mapping[str, st
         context=restore(stored),
         kind=trace.SpanKind.INTERNAL,
         attributes={"aiki.workflow": workflow, "aiki.run_id": run_id, "aiki.messages": messages},
+        **_DISCREET,
     ) as span:
         yield span
 

@@ -42,6 +42,9 @@
     │   ├── ActorDeadlock          actors wait for each other; it names them
     │   ├── ActorNotFound          there is nothing to show: nobody has changed it yet, or it has expired
     │   └── UnknownHandler         it has no handler of that name
+    ├── CodecError                 what is stored or was sent cannot be opened, or not be sealed
+    │   ├── KeyMissing             it is sealed with a key that is not known here: `key` is its id
+    │   └── Tampered               it was changed, belongs somewhere else, or another key has that id
     ├── NonDeterminismError        the code does not fit the recorded journal
     ├── WorkflowStuck              the code waits for something that can never come
     ├── DurableLoopError           workflow code tried real I/O or threads on the deterministic loop
@@ -76,6 +79,7 @@ __all__ = [
     "ChildCancelled",
     "ChildFailed",
     "ChildTimedOut",
+    "CodecError",
     "Conflict",
     "DefinitionError",
     "DurableLoopError",
@@ -85,6 +89,7 @@ __all__ = [
     "InvalidName",
     "InvalidSchedule",
     "JetStreamDisabled",
+    "KeyMissing",
     "NatsBinaryMissing",
     "NoResponders",
     "NonDeterminismError",
@@ -104,6 +109,7 @@ __all__ = [
     "ScheduleNotFound",
     "ServerTooOld",
     "StreamMissing",
+    "Tampered",
     "TaskCancelled",
     "TaskFailed",
     "TaskTimedOut",
@@ -404,6 +410,27 @@ class UnknownHandler(ActorError):
     """The actor has no handler of that name."""
 
     code = "unknown_handler"
+
+
+class CodecError(AikiError):
+    """What is stored or was sent cannot be opened, or not be sealed."""
+
+    code = "codec"
+
+
+class KeyMissing(CodecError):
+    """It is sealed with a key that is not known here.
+
+    Fields: `key`, its id. A worker holds such a run and refuses its messages until one with the key takes them.
+    """
+
+    code = "key_missing"
+
+
+class Tampered(CodecError):
+    """It was changed, moved to another place, or sealed with another key of that id. Fields: `key` and `context`, as far as known."""
+
+    code = "tampered"
 
 
 class NonDeterminismError(AikiError):

@@ -22,6 +22,7 @@ from aiki.schema import Schema
 from aiki.transport.port import Message
 from aiki.types.duration import Duration, seconds
 from aiki.types.errors import (
+    KeyMissing,
     OutcomeUnknown,
     RequestTimeout,
     ResultTimeout,
@@ -114,7 +115,10 @@ class RunHandle(Generic[Output]):
 
             def committed(message: Message) -> None:
                 if is_final(message.headers.get(STATE_HEADER, "")):
-                    client.ends.tell(_ended(decode_state(message.data)))
+                    try:
+                        client.ends.tell(_ended(decode_state(message.data)))
+                    except KeyMissing:
+                        client.ends.look_again()  # whoever reads is told
 
             # Subscribe first, then read: what happens in between is announced.
             watching = await client.transport.subscribe(client.subjects.live_prefix + self.id, committed)

@@ -42,6 +42,8 @@ class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
     error: ErrorInfo | None
     waiting_on: tuple[str, ...]
     idempotency_key: str | None = None
+    sealed_with: str | None = None
+    """The id of the key that is needed to see more than what is public."""
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
@@ -167,6 +169,7 @@ def queued_status(start: Start, now: float) -> RunStatus:
             else f"its beginning at {_instant(due).isoformat()}",
         ),
         idempotency_key=start.key,
+        sealed_with=start.locked or None,
     )
 
 
@@ -191,6 +194,7 @@ def run_status(state: RunState) -> RunStatus:
         error=state.held or state.error,
         waiting_on=tuple(wait.what for wait in wait_views(state)),
         idempotency_key=state.key,
+        sealed_with=state.locked or None,
     )
 
 
