@@ -12,6 +12,7 @@ from aiki.client import Client
 from aiki.clock import Clock, SystemClock
 from aiki.codec import Codec
 from aiki.journal import RunState, peek_state
+from aiki.sealing import SealedTransport
 from aiki.task import Task
 from aiki.testing.crash import PlannedCrash, When
 from aiki.testing.injection import Injection, Moment
@@ -298,7 +299,11 @@ class TestEnvironment:
         prefix = self._subjects.runs_prefix
         for subject in stream.subjects(prefix + "*"):
             stored = stream.last(subject)
-            if stored is not None and stored.data and not is_final((state := peek_state(stored.data)).status):
+            if stored is None or not stored.data:
+                continue
+            transport = self.client.transport
+            data = transport.open(subject, stored.data) if isinstance(transport, SealedTransport) else stored.data
+            if not is_final((state := peek_state(data)).status):
                 lines.append(_waits(state))
         return "\n".join(lines) or "(no run has begun and not ended: is its workflow given to env.worker(…)?)"
 
