@@ -28,11 +28,16 @@ class Unreadable:
         self._worker = worker_id
         self._operation = operation
         self._count = 0
+        self._told: set[str] = set()
+        """The keys whose want was logged: once each is enough."""
         self._marking: set[asyncio.Task[None]] = set()
 
     def mark(self, run_id: str, error: CodecError, now: float, start: tuple[str, bytes] | None = None) -> None:
         """Mark a run as held, without waiting. `start`: the subject and the sealed bytes of the message, if it may be its start."""
-        _log.error("run %s cannot be read here: %s; its message is offered again in %g s", run_id, error, LEFT_FOR)
+        key = str(error.fields.get("key", ""))
+        level = logging.DEBUG if key in self._told else logging.ERROR
+        self._told.add(key)
+        _log.log(level, "run %s cannot be read here: %s; its messages are offered again each %g s", run_id, error, LEFT_FOR)
         task = asyncio.create_task(self._mark(run_id, error, now, start))
         self._marking.add(task)
         task.add_done_callback(self._marking.discard)
