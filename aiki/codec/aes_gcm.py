@@ -37,9 +37,7 @@ class AesGcmCodec:
     Raises `DefinitionError` for keys that are none, and when the `cryptography` package is missing (`pip install aiki[encryption]`).
     """
 
-    def __init__(
-        self, keys: Mapping[str, bytes] | None = None, active: str | None = None, *, provider: KeyProvider | None = None
-    ) -> None:
+    def __init__(self, keys: Mapping[str, bytes] | None = None, active: str | None = None, *, provider: KeyProvider | None = None) -> None:
         self._aes, self._invalid = _aes()
         self._keys = {checked_id(id): checked_key(id, key) for id, key in (keys or {}).items()}
         self._provider = provider
@@ -76,7 +74,9 @@ class AesGcmCodec:
                 return self._cipher(key, sealed[:SALT]).decrypt(sealed[SALT : SALT + NONCE], sealed[SALT + NONCE :], context)
             except self._invalid:
                 pass
-        raise Tampered(f"this was not sealed with our key {key!r} for this place: it was changed, moved, or the key is another one", key=key)
+        raise Tampered(
+            f"this was not sealed with our key {key!r} for this place: it was changed, moved, or the key is another one", key=key
+        )
 
     async def prepare(self) -> None:
         """Learn which key seals, and get it."""

@@ -3,6 +3,7 @@
 import click
 
 from aiki.cli.actor import actor
+from aiki.cli.codec import codec
 from aiki.cli.dev import dev
 from aiki.cli.doctor import doctor
 from aiki.cli.init import init
@@ -23,7 +24,7 @@ def cli() -> None:
     """Durable workflows on NATS JetStream."""
 
 
-for _command in (dev, worker, timer, run, actor, queue, schedule, replay, lint, init, doctor):
+for _command in (dev, worker, timer, run, actor, queue, schedule, replay, lint, codec, init, doctor):
     cli.add_command(_command)
 
 

@@ -2,6 +2,7 @@
 
 from aiki.actor import Actor, ActorContext, ActorRef, ActorView, actor, handler
 from aiki.client import Client, Event, Progress, QueueView, RunHandle, RunStatus, RunView, ScheduleHandle, ScheduleView, event
+from aiki.codec import AesGcmCodec, Codec, KeyProvider
 from aiki.graph import Graph, graph, inputs, item, node, ref
 from aiki.schedules import Schedule
 from aiki.task import Retry, RetryAfter, Task, TaskContext, task
@@ -18,12 +19,14 @@ from aiki.types.errors import (
     ChildCancelled,
     ChildFailed,
     ChildTimedOut,
+    CodecError,
     DefinitionError,
     EventTimeout,
     IdempotencyConflict,
     InvalidGraph,
     InvalidName,
     InvalidSchedule,
+    KeyMissing,
     NonDeterminismError,
     NotRetryable,
     PayloadError,
@@ -35,6 +38,7 @@ from aiki.types.errors import (
     SagaFailed,
     ScheduleConflict,
     ScheduleNotFound,
+    Tampered,
     TaskCancelled,
     TaskFailed,
     TaskTimedOut,
@@ -68,6 +72,7 @@ __all__ = [
     "ActorStopped",
     "ActorTimeout",
     "ActorView",
+    "AesGcmCodec",
     "AikiError",
     "BackfillTooLarge",
     "ChildCancelled",
@@ -75,6 +80,8 @@ __all__ = [
     "ChildHandle",
     "ChildTimedOut",
     "Client",
+    "Codec",
+    "CodecError",
     "Context",
     "DefinitionError",
     "ErrorInfo",
@@ -86,6 +93,8 @@ __all__ = [
     "InvalidGraph",
     "InvalidName",
     "InvalidSchedule",
+    "KeyMissing",
+    "KeyProvider",
     "NonDeterminismError",
     "NotRetryable",
     "PayloadError",
@@ -110,6 +119,7 @@ __all__ = [
     "ScheduleId",
     "ScheduleNotFound",
     "ScheduleView",
+    "Tampered",
     "Task",
     "TaskCancelled",
     "TaskContext",
