@@ -30,7 +30,7 @@ ASK_AGAIN = 10.0
 class AesGcmCodec:
     """Seals what Aiki stores and sends, for `Client.connect(codec=…)`.
 
-    `keys`: 32 random bytes each, by id. The `active` one seals, all of them open: to rotate, add a key everywhere, then make it active, then
+    `keys`: 32 random bytes each, by id. The `active` one seals, all open: to rotate, add a key everywhere, then make it active, then
     drop the old one when nothing is left that it has sealed. With `active=None` nothing is sealed and everything is opened: the first step
     of switching encryption on without downtime. `provider`: where other keys come from, and the active one's id unless it is given.
 
@@ -74,9 +74,7 @@ class AesGcmCodec:
                 return self._cipher(key, sealed[:SALT]).decrypt(sealed[SALT : SALT + NONCE], sealed[SALT + NONCE :], context)
             except self._invalid:
                 pass
-        raise Tampered(
-            f"this was not sealed with our key {key!r} for this place: it was changed, moved, or the key is another one", key=key
-        )
+        raise Tampered(f"this was not sealed with our key {key!r} for this place: it was changed, moved, or the key is another", key=key)
 
     async def prepare(self) -> None:
         """Learn which key seals, and get it."""

@@ -17,7 +17,7 @@ Kind = Literal["plain", "state", "start", "schedule-mail", "other"]
 
 _BUCKETS = "$KV.aiki-"
 _PLAIN = frozenset({"schedules", "secrets", "workers", "withdrawn"})
-"""Schedules hold one payload, which is sealed by itself (`aiki.sealing.inputs`). The rest are names and numbers, and the keys of webhooks."""
+"""Schedules hold one payload, which is sealed by itself (`aiki.sealing.inputs`). The rest: names, numbers, and the keys of webhooks."""
 
 
 def kind_of(subject: str) -> Kind:

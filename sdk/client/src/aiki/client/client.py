@@ -112,7 +112,8 @@ class Client(Many):
         """Connect to NATS (default: `$AIKI_URL` or `nats://127.0.0.1:4222`) for `region` (default: `$AIKI_REGION` or "default").
 
         `codec`: encrypts payloads, results and errors, for example `AesGcmCodec(keys={"k1": key}, active="k1")`; everything that reads or
-        runs the same runs needs its keys. `options` go to the NATS client (`user_credentials`, `tls`, …). Raises `NotConnected`, `JetStreamDisabled`, `ServerTooOld`.
+        runs the same runs needs its keys. `options` go to the NATS client (`user_credentials`, `tls`, …).
+        Raises `NotConnected`, `JetStreamDisabled`, `ServerTooOld`, and `KeyMissing` when a provider has no key to seal with.
         """
         from aiki.transport.jetstream import JetStreamTransport
 
