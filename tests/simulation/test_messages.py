@@ -11,6 +11,7 @@ import pytest
 
 from aiki.client import RunHandle
 from aiki.clock import VirtualClock, run_virtual
+from aiki.codec import Codec
 from aiki.sdk import (
     ChildFailed,
     Client,
@@ -240,13 +241,22 @@ async def book_it(world: World, client: Client, parts: dict[str, Any], key: int)
     assert await handle.wait_for_completion(timeout=3600) == list(range(5))
 
 
-async def trial(clock: VirtualClock, seed: int, *, faults: Faults, kills: int, cached_runs: int = 5000, replay: bool = False) -> None:
+async def trial(
+    clock: VirtualClock,
+    seed: int,
+    *,
+    faults: Faults,
+    kills: int,
+    cached_runs: int = 5000,
+    replay: bool = False,
+    codec: Codec | None = None,
+) -> None:
     world = World(random.Random(seed))
     parts = definitions(world)
-    fleet = Fleet(clock, seed, list(parts.values()), faults=faults, workers=3, cached_runs=cached_runs, always_replay=replay)
+    fleet = Fleet(clock, seed, list(parts.values()), faults=faults, workers=3, cached_runs=cached_runs, always_replay=replay, codec=codec)
     world.fleet = fleet
     await fleet.start()
-    client = Client(fleet.server.connect("client"), clock=clock)
+    client = Client(fleet.server.connect("client"), clock=clock, codec=codec)
 
     async def reaper() -> None:
         for _ in range(kills):
