@@ -89,7 +89,7 @@ async def test_values_of_two_runs_cannot_be_swapped() -> None:
             await second.describe()
         await put(env, second.id, value[:-1] + bytes([value[-1] ^ 1]))
         with pytest.raises(Tampered):
-            await second.wait_for_completion()
+            await second.describe()
         assert await first.wait_for_completion() == 2
 
 
