@@ -22,14 +22,14 @@ class KeyProvider(Protocol):
         """The 32 bytes of a key; None when there is none of that id."""
 
 
-def checked_id(id: str) -> str:
+def checked_id(id: object) -> str:
     """`DefinitionError` unless a key may be called so."""
     if not isinstance(id, str) or not id or len(id.encode()) > MAX_ID:
         raise DefinitionError(f"a key's id must be a string of 1 to {MAX_ID} bytes, not {id!r}", what="codec")
     return id
 
 
-def checked_key(id: str, key: bytes) -> bytes:
+def checked_key(id: str, key: object) -> bytes:
     """`DefinitionError`, which never shows the key, unless it is one."""
     if not isinstance(key, bytes) or len(key) != KEY_BYTES:
         what = f"{len(key)} bytes" if isinstance(key, bytes) else f"a {type(key).__name__}"

@@ -168,6 +168,12 @@ class SealedTransport:
 
     def _when_known(self, data: bytes, then: Callable[[], None]) -> None:
         """At once, but when a key must be asked for first."""
+
+        def learned(done: "asyncio.Task[None]") -> None:
+            self._fetching.discard(done)
+            if not done.cancelled():
+                then()
+
         if is_sealed(data):
             try:
                 known = self._codec.knows(key_of(data))
@@ -176,7 +182,7 @@ class SealedTransport:
             if not known:
                 task = asyncio.create_task(self._learn(data))
                 self._fetching.add(task)
-                task.add_done_callback(lambda done: (self._fetching.discard(done), done.cancelled() or then()))
+                task.add_done_callback(learned)
                 return
         then()
 

@@ -29,10 +29,14 @@ class _Discretion(logging.Filter):
 _discretion = _Discretion()
 
 
-def be_discreet() -> None:
-    """From now on the engine's loggers in this process tell of errors their kind, and not their text. Once is enough."""
+def be_discreet(*, discreet: bool = True) -> None:
+    """From now on the engine's loggers in this process tell of errors their kind, and not their text. Once is enough.
+
+    `discreet` False: as before, for tests.
+    """
     for name in _LOGGERS:
-        logging.getLogger(f"aiki.{name}").addFilter(_discretion)
+        logger = logging.getLogger(f"aiki.{name}")
+        logger.addFilter(_discretion) if discreet else logger.removeFilter(_discretion)
 
 
 def _kind(value: object) -> object:

@@ -304,4 +304,5 @@ decode_serials = _serials.decode
 
 def peek_mail(data: bytes) -> Mail:
     """A message, or what anybody may read of one that is sealed: `Start.locked` tells. `KeyMissing` when that is nothing."""
-    return decode_mail(public_part(data) or data)
+    message: Mail = decode_mail(public_part(data) or data)
+    return message

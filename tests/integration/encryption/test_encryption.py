@@ -203,7 +203,7 @@ async def test_keys_are_rotated_while_runs_go_on(server: EmbeddedNats) -> None:
 
 def _awaits_event(client: Client, run_id: str) -> Any:
     async def check() -> bool:
-        return (await whole.handle(client, run_id).get_status()).state == "awaiting_event"  # type: ignore[arg-type]
+        return (await whole.handle(client, run_id).get_status()).state == "awaiting_event"
 
     return check
 
