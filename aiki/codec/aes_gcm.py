@@ -1,14 +1,16 @@
-"""AES-256-GCM with a key of its own for each message.
+"""AES-256-GCM under keys that are derived, and changed long before their nonces could meet.
 
     body     24 random bytes | ciphertext and tag
     key      BLAKE2b-256 of the first 12 of them, keyed with the user's key
     nonce    the other 12
 
-A nonce of 96 random bits alone would bound a key to some four thousand million messages; with 192 bits there is no bound that matters.
+A nonce of 96 random bits bounds a key to some four thousand million messages. So no message is sealed with the user's key: each process derives
+one of its own from 12 random bytes, and another after a million messages. There is no bound on the user's key that matters.
 """
 
 import os
 import time
+from collections import OrderedDict
 from collections.abc import Mapping
 from hashlib import blake2b
 from typing import TYPE_CHECKING
@@ -23,6 +25,10 @@ __all__ = ["AesGcmCodec"]
 
 SALT, NONCE, TAG = 12, 12, 16
 PERSON = b"aiki aes-gcm 1"
+EPOCH = 1 << 20
+"""Messages that are sealed with one derived key."""
+MOST_DERIVED = 1024
+"""Derived keys of others that are kept, for opening."""
 ASK_AGAIN = 10.0
 """Seconds for which a key that the provider does not have is not asked for again."""
 
@@ -41,6 +47,9 @@ class AesGcmCodec:
         self._aes, self._invalid = _aes()
         self._keys = {checked_id(id): checked_key(id, key) for id, key in (keys or {}).items()}
         self._provider = provider
+        self._derived: OrderedDict[tuple[str, bytes], AESGCM] = OrderedDict()
+        self._sealing: tuple[str, bytes, AESGCM] | None = None
+        self._left = 0
         self._absent: dict[str, float] = {}
         self._active = active
         self._given = active is not None
@@ -64,8 +73,14 @@ class AesGcmCodec:
 
     def seal(self, plain: bytes, context: bytes, key: str) -> bytes:
         """See `Codec`."""
-        chance = os.urandom(SALT + NONCE)
-        return chance + self._cipher(key, chance[:SALT]).encrypt(chance[SALT:], plain, context)
+        sealing = self._sealing
+        if sealing is None or self._left == 0 or sealing[0] != key:
+            salt = os.urandom(SALT)
+            sealing = self._sealing = (key, salt, self._cipher(key, salt))
+            self._left = EPOCH
+        self._left -= 1
+        nonce = os.urandom(NONCE)
+        return sealing[1] + nonce + sealing[2].encrypt(nonce, plain, context)
 
     def open(self, sealed: bytes, context: bytes, key: str) -> bytes:
         """See `Codec`."""
@@ -100,11 +115,16 @@ class AesGcmCodec:
         return True
 
     def _cipher(self, key: str, salt: bytes) -> "AESGCM":
+        if (known := self._derived.get((key, salt))) is not None:
+            return known
         try:
             main = self._keys[key]
         except KeyError:
             raise KeyMissing(f"key {key!r} is not known here", key=key) from None
-        return self._aes(blake2b(salt, key=main, digest_size=32, person=PERSON).digest())
+        made = self._derived[key, salt] = self._aes(blake2b(salt, key=main, digest_size=32, person=PERSON).digest())
+        if len(self._derived) > MOST_DERIVED:
+            self._derived.popitem(last=False)
+        return made
 
 
 def _aes() -> "tuple[type[AESGCM], type[Exception]]":
