@@ -4,8 +4,8 @@
     key      BLAKE2b-256 of the first 12 of them, keyed with the user's key
     nonce    the other 12
 
-A nonce of 96 random bits bounds a key to some four thousand million messages. So no message is sealed with the user's key: each process derives
-one of its own from 12 random bytes, and another after a million messages. There is no bound on the user's key that matters.
+A nonce of 96 random bits bounds a key to some four thousand million messages. So no message is sealed with the user's key: each process
+derives one of its own from 12 random bytes, and another after a million messages. There is no bound on the user's key that matters.
 """
 
 import os

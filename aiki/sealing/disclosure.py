@@ -52,7 +52,7 @@ def context_of(subject: str) -> str:
 def disclose(kind: Kind, data: bytes, key: str) -> bytes:
     """The public part of what is about to be sealed with that key."""
     if kind == "state":
-        return encode_state(public_state(decode_state(data), key))
+        return _blanked(data, key) or encode_state(public_state(decode_state(data), key))
     if kind == "start":
         return encode(public_start(decode_start(data), key))
     return b""
@@ -107,3 +107,37 @@ def public_state(state: RunState, key: str) -> RunState:
 def public_error(error: ErrorInfo | None) -> ErrorInfo | None:
     """Of an error, its kind: its text may hold anything."""
     return None if error is None else ErrorInfo(type=error.type, code=error.code, limit=error.limit)
+
+
+_FIELDS = RunState.__struct_fields__
+_NIL, _EMPTY, _NONE = msgspec.Raw(b"\xc0"), msgspec.Raw(b"\xc4\x00"), msgspec.Raw(b"\x90")
+_BLANKS = {
+    _FIELDS.index(name): blank
+    for name, blank in {
+        "input": _EMPTY,
+        "input_hash": _EMPTY,
+        "result": _NIL,
+        "sealed": _NONE,
+        "entries": _NONE,
+        "pending": _NONE,
+        "outbox": _NONE,
+        "published": _NONE,
+        "salt": _EMPTY,
+    }.items()
+}
+_MIXED = tuple(_FIELDS.index(name) for name in ("error", "held", "paused", "cancelled"))
+_LOCKED = _FIELDS.index("locked")
+_parts = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
+
+
+def _blanked(data: bytes, key: str) -> bytes | None:
+    """The public part of an encoded state, without decoding what it is made of; None when some of its fields are public in part.
+
+    Each commit is sealed, and few have such fields.
+    """
+    parts = _parts(data)
+    if len(parts) <= _LOCKED - 1 or any(bytes(parts[at]) != b"\xc0" for at in _MIXED):
+        return None
+    for at, blank in _BLANKS.items():
+        parts[at] = blank
+    return encode_state([*parts[:_LOCKED], key])

@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 
 from aiki.codec import AesGcmCodec, new_key, read_key_file
 from aiki.codec.key_file import is_open_to_others
+from aiki.journal import Published, Wait, encode_state, new_run, peek_state
 from aiki.sealing import Sealer
-from aiki.sealing.disclosure import context_of, kind_of
+from aiki.sealing.disclosure import context_of, disclose, kind_of, public_state
 from aiki.types.errors import DefinitionError, KeyMissing, Tampered
+from aiki.types.failure import ErrorInfo
 from aiki.types.messages import Ended, Start, decode_mail, encode, peek_mail
 from aiki.types.sealed import Sealed, carry, is_sealed, key_of, parse, public_part
 
@@ -204,3 +206,15 @@ def test_what_is_not_known_is_sealed(subject: str, kind: str) -> None:
 
 def test_announcements_open_as_what_is_stored() -> None:
     assert context_of("aiki.eu-west.live.abc") == "$KV.aiki-runs-eu-west.abc" == context_of("$KV.aiki-runs-eu-west.abc")
+
+
+def test_the_short_way_to_a_public_part_comes_to_the_same() -> None:
+    state = new_run(Start("r", "w", "1", b'"secret"', b"hash", 1.0, "key", salt=bytes(16)), 2.0)
+    state.published = [Published(1, 1.0, b'"secret"')]
+    state.waits = [Wait(("paid",), 1.0)]
+    state.result = b'"secret"'
+    short = disclose("state", encode_state(state), "k1")
+    assert b"secret" not in short
+    assert peek_state(short) == public_state(state, "k1")
+    state.error = ErrorInfo(type="ValueError", message="secret")
+    assert b"secret" not in disclose("state", encode_state(state), "k1")
