@@ -26,6 +26,7 @@ def parse(words: Sequence[str]) -> Options:
     )
     parser.add_argument("--mode", default="remote", choices=MODES, help="where Aiki runs steps")
     parser.add_argument("--durability", default="os", choices=DURABILITIES, help="who syncs Aiki's store: the system, later, or each write")
+    parser.add_argument("--codec", action="store_true", help="seal payloads, with AES-GCM")
     parser.add_argument("--workers", type=_positive, default=1, help="worker processes")
     parser.add_argument("--conc", type=_positive, default=64, help="starts at a time")
     parser.add_argument("--closed", action="store_true", help="--conc bounds the runs in flight instead of the starts")
@@ -41,6 +42,7 @@ def parse(words: Sequence[str]) -> Options:
         workers=given.workers,
         conc=given.conc,
         closed=given.closed,
+        codec=given.codec,
     )
 
 

@@ -30,3 +30,5 @@ class Options:
     conc: int = 64
     """Starts in flight; with `closed`, runs in flight."""
     closed: bool = False
+    codec: bool = False
+    """Whether Aiki seals payloads."""

@@ -10,6 +10,7 @@ from aiki.actors import init
 from aiki.sdk import Client, RunHandle
 from aiki.transport.embedded import EmbeddedNats
 from benchmarks.child import Child
+from benchmarks.codec import bench_codec
 from benchmarks.engine import Run, Step, Trees, Workflow
 from benchmarks.options import Options
 from benchmarks.program import Order, Program
@@ -45,7 +46,7 @@ class Aiki:
 
     async def __aenter__(self) -> "Aiki":
         await self._nats.__aenter__()
-        self._client = await Client.connect(self._nats.url, region=REGION)
+        self._client = await Client.connect(self._nats.url, region=REGION, codec=bench_codec(self._options.codec))
         await init(self._client.transport, region=REGION)
         self._workers = [self._spawn() for _ in range(self._options.workers)]
         for worker in self._workers:
@@ -97,6 +98,7 @@ class Aiki:
         ready = self._folder / f"{name}.ready"
         command = [sys.executable, "-m", "benchmarks.worker", "--url", self._nats.url, "--name", name]
         command += ["--mode", self._options.mode, "--ready", str(ready)]
+        command += ["--codec"] if self._options.codec else []
         return Child(name, command, self._folder, environment=self.log.environment())
 
     def _ready(self, worker: Child) -> Path:

@@ -6,16 +6,17 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
-from aiki.sdk import Client, Worker
+from aiki.sdk import AesGcmCodec, Client, Worker
+from benchmarks.codec import bench_codec
 from benchmarks.loop import run
 from benchmarks.program import Program
 from benchmarks.region import REGION
 from benchmarks.steplog import StepLog
 
 
-async def serve(url: str, name: str, program: Program, on_ready: Callable[[], None]) -> None:
+async def serve(url: str, name: str, program: Program, on_ready: Callable[[], None], codec: AesGcmCodec | None = None) -> None:
     """Serve the program until SIGTERM, with a worker's default settings."""
-    async with await Client.connect(url, region=REGION) as client:
+    async with await Client.connect(url, region=REGION, codec=codec) as client:
         worker = Worker(client, id=name)
         program.register(worker)
         ended = asyncio.Event()
@@ -31,8 +32,11 @@ def main() -> None:
     parser.add_argument("--name", required=True)
     parser.add_argument("--mode", required=True, choices=["remote", "local"])
     parser.add_argument("--ready", required=True, type=Path)
+    parser.add_argument("--codec", action="store_true")
     options = parser.parse_args()
-    run(serve(options.url, options.name, Program(options.mode, StepLog.from_environment()), options.ready.touch))
+    run(
+        serve(options.url, options.name, Program(options.mode, StepLog.from_environment()), options.ready.touch, bench_codec(options.codec))
+    )
 
 
 if __name__ == "__main__":

@@ -33,6 +33,7 @@ from aiki.actors.stored import StoredRun
 from aiki.actors.tally import Tallies
 from aiki.actors.topology import ACK_WAIT
 from aiki.actors.turnstile import Turnstile
+from aiki.actors.unreadable import LEFT_FOR, Unreadable
 from aiki.actors.watchdog import Watchdog
 from aiki.clock import Clock
 from aiki.journal import (
@@ -49,7 +50,7 @@ from aiki.journal import (
     says_otherwise,
 )
 from aiki.kv import DeadStore, RunStore, StoredState
-from aiki.types.errors import AikiError, Conflict, NonDeterminismError, NotConnected, PayloadTooLarge, RunEnded
+from aiki.types.errors import AikiError, CodecError, Conflict, NonDeterminismError, NotConnected, PayloadTooLarge, RunEnded
 from aiki.types.failure import ErrorInfo
 from aiki.types.messages import (
     Again,
@@ -117,6 +118,7 @@ class ActivationHost(Protocol):
     watchdog: Watchdog
     results: Results
     tallies: Tallies
+    unreadable: Unreadable
     worker_id: str
     subject: str
     commits: Turnstile
@@ -236,6 +238,10 @@ class Activation:
                     await self._put_aside(reason)
                 except (asyncio.CancelledError, NotConnected):
                     raise
+                except CodecError as error:
+                    self._host.unreadable.mark(self.run_id, error, self._host.now())
+                    self.evict()
+                    self._refuse_all(LEFT_FOR)
                 except Exception as error:
                     await self._failed(error)
         except NotConnected:

@@ -10,7 +10,8 @@ from collections.abc import Callable, Coroutine
 
 from aiki.actors import topology
 from aiki.transport.port import Transport
-from aiki.types.errors import StreamMissing, TransportError
+from aiki.types.errors import StreamMissing, Tampered, TransportError
+from aiki.types.sealed import is_sealed
 from aiki.types.subjects import Subjects
 
 __all__ = ["BeatWriter", "Beats"]
@@ -36,9 +37,9 @@ class Beats:
         """What the last heartbeat of a dispatch said; None when that is not known."""
         try:
             stored = await self._transport.last(self._subjects.beats_stream, self._key(run_id, serial))
-        except TransportError:
+        except (TransportError, Tampered):
             return None
-        return None if stored is None else stored.data
+        return None if stored is None or is_sealed(stored.data) else stored.data
 
     async def write(self, run_id: str, serial: int, details: bytes) -> None:
         """Keep what a heartbeat said, if that can be done."""

@@ -8,6 +8,7 @@ import msgspec
 from aiki.journal import Entry, NewJournal, RunState, begun_again, decode_entries, decode_state, encode_entry, reset
 from aiki.kv import RunStore
 from aiki.types.messages import Again, Reset
+from aiki.types.sealed import checked
 from aiki.types.states import is_final
 
 __all__ = ["Recorded", "decode_segment", "encode_segment", "expire", "keep", "load", "read", "segments", "take_up", "write"]
@@ -16,7 +17,7 @@ SEGMENT = 32 * 1024
 """Bytes after which a segment is full, of a journal that is written as a whole."""
 
 encode_segment = msgspec.msgpack.Encoder().encode
-decode_segment = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
+decode_segment = checked(msgspec.msgpack.Decoder(list[msgspec.Raw]).decode)
 
 
 async def write(store: RunStore, state: RunState, journal: NewJournal) -> None:

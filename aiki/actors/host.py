@@ -25,12 +25,14 @@ from aiki.actors.results import Results
 from aiki.actors.server_clock import ServerClock
 from aiki.actors.tally import Tallies
 from aiki.actors.turnstile import Turnstile
+from aiki.actors.unreadable import LEFT_FOR, Unreadable
 from aiki.actors.watchdog import Watchdog
 from aiki.actors.window import Window
 from aiki.clock import Clock, SystemClock
 from aiki.journal import RunState
 from aiki.kv import DeadStore, RunStore
 from aiki.transport.port import Consumption, Delivery, Message, Subscription, Transport
+from aiki.types.errors import CodecError, KeyMissing
 from aiki.types.messages import Answer, Query, decode_mail, decode_request, decode_serials, encode
 from aiki.types.retention import Retention
 from aiki.types.subjects import Subjects
@@ -89,6 +91,7 @@ class Host:
         self.results = Results(transport, subjects, self.clock)
         self.tallies = Tallies()
         self.watchdog = Watchdog()
+        self.unreadable = Unreadable(self.store, worker_id, self.id)
         self.commits = Turnstile(COMMITS)
         self.now = self.clock.now
         self.doubt_before = 0.0
@@ -209,6 +212,7 @@ class Host:
         for subscription in (*self._queried, self._warm, self._withdrawn):
             if subscription is not None:
                 await subscription.stop()
+        self.unreadable.stop()
         for work in self._works:
             work.cancel()
         if self._keeper is not None:
@@ -268,6 +272,11 @@ class Host:
         run_id = delivery.subject[prefix:].partition(".")[0]
         try:
             message = decode_mail(delivery.data)
+        except CodecError as error:
+            start = (delivery.subject, delivery.data) if isinstance(error, KeyMissing) else None
+            self.unreadable.mark(run_id, error, self.now(), start)
+            delivery.nak(LEFT_FOR)
+            return
         except ValueError as error:
             _log.error("run %s: a message cannot be decoded and is put aside: %s", run_id, error)
             self.put_aside(delivery, self.subjects.mail_stream, error)
@@ -285,7 +294,7 @@ class Host:
             return
         try:
             message = decode_request(data)
-        except ValueError:
+        except (ValueError, CodecError):
             request.respond(ABSENT)
             return
         if isinstance(message, Query):
@@ -300,7 +309,7 @@ class Host:
         activation = self._cache.get(run_id.decode())
         try:
             query = decode_request(data)
-        except ValueError:
+        except (ValueError, CodecError):
             return
         if not isinstance(query, Query) or self._stopping:
             return

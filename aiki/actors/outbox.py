@@ -6,6 +6,7 @@ the state with a later commit, once this host has itself seen its publish acknow
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from hashlib import blake2b
 from typing import Any
 
 from aiki import telemetry
@@ -221,6 +222,7 @@ class Outbox:
             deadline=child.deadline,
             queue=child.queue,
             shares=child.shares,
+            salt=blake2b(child.run_id.encode(), key=state.salt, digest_size=16).digest() if state.salt else b"",
         )
         target = self._of(child).run_start(child.workflow, child.version, child.run_id)
         return self._transport.publish(target, encode(start), headers=state.trace or None, message_id=message_id)

@@ -17,11 +17,12 @@ from aiki.actors.evidence import Poisoned, TriedElsewhere
 from aiki.actors.held import bury_dispatch
 from aiki.actors.host import Host
 from aiki.actors.slots import Slots, room_for
+from aiki.actors.unreadable import LEFT_FOR
 from aiki.actors.work import Work
 from aiki.transport.port import Consumption, Delivery
 from aiki.transport.surely import surely
 from aiki.types.admission import place_of
-from aiki.types.errors import NotConnected, OutcomeUnknown, RequestTimeout, TransportError
+from aiki.types.errors import CodecError, NotConnected, OutcomeUnknown, RequestTimeout, TransportError
 from aiki.types.messages import Dispatch, Resume, StepFailedOnce, StepResult, decode_dispatch, encode
 
 __all__ = ["TaskWorker"]
@@ -115,6 +116,10 @@ class TaskWorker:
             return
         try:
             dispatch = decode_dispatch(delivery.data)
+        except CodecError as error:
+            self._host.unreadable.mark(delivery.subject.split(".")[-2], error, self._host.now())
+            delivery.nak(LEFT_FOR)
+            return
         except ValueError as error:
             _log.error("a dispatch of task %r cannot be decoded and is put aside: %s", self._definition.name, error)
             self._host.put_aside(delivery, self._host.subjects.task_stream, error)
@@ -150,6 +155,9 @@ class TaskWorker:
             pass
         except (OutcomeUnknown, RequestTimeout):
             delivery.nak(PAUSE)
+        except CodecError as error:
+            self._host.unreadable.mark(work.dispatch.run_id, error, self._host.now())
+            delivery.nak(LEFT_FOR)
         finally:
             self._running.pop(delivery, None)
             work.close(settled=reported)

@@ -10,6 +10,7 @@ import logging
 from collections import deque
 from typing import Any, Protocol
 
+from aiki.actors.unreadable import LEFT_FOR
 from aiki.entities.caller import Caller
 from aiki.entities.definitions import EntityDefinition
 from aiki.entities.envelope import Envelope
@@ -20,7 +21,7 @@ from aiki.entities.verdict import Judge
 from aiki.kv import EntityStore
 from aiki.transport.surely import surely
 from aiki.types.actor_messages import Answer, Path
-from aiki.types.errors import Conflict, NotConnected, PayloadTooLarge
+from aiki.types.errors import CodecError, Conflict, NotConnected, PayloadTooLarge
 from aiki.types.failure import ErrorInfo
 
 __all__ = ["Activation", "ActivationHost"]
@@ -171,6 +172,9 @@ class Activation:
             raise
         except NotConnected:
             self._hand_over(0.0)
+        except CodecError as error:
+            _log.error("actor %s cannot be read here: %s; its messages are offered again in %g s", self.key, error, LEFT_FOR)
+            self._hand_over(LEFT_FOR)
         except Exception:
             _log.exception("actor %s: a turn failed; its messages are tried again in %g s", self.key, TRY_AGAIN)
             self._hand_over(TRY_AGAIN)

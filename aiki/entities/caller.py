@@ -17,7 +17,7 @@ from aiki.entities.state import short_name
 from aiki.transport.port import Message, Subscription, Transport
 from aiki.transport.surely import surely
 from aiki.types.actor_messages import WORKING, Answer, Call, Path, decode_answer, encode
-from aiki.types.errors import ActorTimeout, NoResponders, OutcomeUnknown, RequestTimeout
+from aiki.types.errors import ActorTimeout, KeyMissing, NoResponders, OutcomeUnknown, RequestTimeout
 from aiki.types.names import from_token
 from aiki.types.subjects import Subjects
 
@@ -180,7 +180,10 @@ class Caller:
                 await asyncio.wait((self._subscription,))
 
     def _on_answer(self, message: Message) -> None:
-        answer = decode_answer(message.data)
+        try:
+            answer = decode_answer(message.data)
+        except KeyMissing:
+            return  # nobody here can tell whose it is; its asker's patience ends
         actor, future = self._waiting.get(answer.id, ("", None))
         if future is None:
             return

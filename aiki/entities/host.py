@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from aiki.actors import topology
 from aiki.actors.held import bury_unreadable
+from aiki.actors.unreadable import LEFT_FOR
 from aiki.clock import Clock, SystemClock
 from aiki.entities.activation import Activation
 from aiki.entities.caller import Caller
@@ -23,7 +24,7 @@ from aiki.entities.outbox import Outbox
 from aiki.kv import EntityStore
 from aiki.transport.port import Consumption, Delivery, Message, Subscription, Transport
 from aiki.types.actor_messages import ABSENT, WORKING, Call, Probe, decode_answer, decode_call, decode_request, encode
-from aiki.types.errors import NoResponders, OutcomeUnknown, RequestTimeout
+from aiki.types.errors import CodecError, NoResponders, OutcomeUnknown, RequestTimeout
 from aiki.types.subjects import Subjects
 
 __all__ = ["EntityHost"]
@@ -175,6 +176,10 @@ class EntityHost:
     def _on_mail(self, definition: EntityDefinition, delivery: Delivery) -> None:
         try:
             call = decode_call(delivery.data)
+        except CodecError as error:
+            _log.error("a message on %s cannot be read here: %s; it is offered again in %g s", delivery.subject, error, LEFT_FOR)
+            delivery.nak(LEFT_FOR)
+            return
         except ValueError as error:
             _log.error("a message on %s cannot be decoded and is put aside: %s", delivery.subject, error)
             burial = bury_unreadable(self.transport, self.subjects, delivery, self.subjects.mail_stream, error)
@@ -186,7 +191,7 @@ class EntityHost:
     def _on_request(self, request: Message) -> None:
         try:
             message = decode_request(request.data)
-        except ValueError:
+        except (ValueError, CodecError):
             request.respond(ABSENT)
             return
         if isinstance(message, Probe):

@@ -6,6 +6,7 @@ import secrets
 import msgspec
 
 from aiki.types.failure import ErrorInfo
+from aiki.types.sealed import checked
 
 __all__ = [
     "Applied",
@@ -166,4 +167,4 @@ def new_entity(actor: str, data: bytes) -> EntityState:
 
 
 encode_entity = msgspec.msgpack.Encoder().encode
-decode_entity = msgspec.msgpack.Decoder(EntityState).decode
+decode_entity = checked(msgspec.msgpack.Decoder(EntityState).decode)

@@ -45,6 +45,7 @@ from aiki.journal.state import (
     encode_entry,
     encode_state,
     new_run,
+    peek_state,
     reopened,
 )
 from aiki.journal.suspension import RunEvicted, Suspension
@@ -107,6 +108,7 @@ __all__ = [
     "forked",
     "mismatch",
     "new_run",
+    "peek_state",
     "place_of",
     "reopened",
     "reset",

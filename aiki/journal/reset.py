@@ -73,7 +73,7 @@ def reset(state: RunState, journal: Sequence[Entry], word: Reset, now: float) ->
 def forked(state: RunState, source: RunState, journal: Sequence[Entry], place: int | None, now: float) -> NewJournal:
     """Let a new run begin with the journal of another one: up to `place`, or (None) the whole of it. The state is changed in place."""
     before = journal[:place]
-    state.origin = source.origin or source.run_id
+    state.origin, state.salt = source.origin or source.run_id, source.salt
     state.generation, state.resets = source.generation, source.resets + 1
     state.started_at = source.started_at
     state.attempt, state.cancelled = _standing(before)

@@ -12,6 +12,7 @@ from aiki.types.cache import CacheUse
 from aiki.types.failure import ErrorInfo
 from aiki.types.messages import Attempt, Start
 from aiki.types.retry import Retry
+from aiki.types.sealed import checked, public_part
 from aiki.types.states import State
 
 __all__ = [
@@ -53,6 +54,7 @@ __all__ = [
     "encode_entry",
     "encode_state",
     "new_run",
+    "peek_state",
     "reopened",
 ]
 
@@ -430,6 +432,10 @@ class RunState(msgspec.Struct, array_like=True, kw_only=True, omit_defaults=True
     origin: str = ""
     """The run with whose journal this one began: chance goes by its id."""
     archival: Archival | None = None
+    salt: bytes = b""
+    """See `Start.salt`."""
+    locked: str = ""
+    """See `Start.locked`."""
 
     @property
     def awaits_archive(self) -> bool:
@@ -449,7 +455,12 @@ _entries = msgspec.msgpack.Decoder(list[Entry])
 _entry = msgspec.msgpack.Decoder(Entry)
 
 encode_state = _encoder.encode
-decode_state = _state.decode
+decode_state = checked(_state.decode)
+
+
+def peek_state(data: bytes) -> RunState:
+    """A state, or what anybody may read of one that is sealed: `locked` tells."""
+    return decode_state(public_part(data) or data)
 
 
 def new_run(start: Start, now: float) -> RunState:
@@ -473,6 +484,8 @@ def new_run(start: Start, now: float) -> RunState:
         timeout=start.timeout,
         deadline=start.deadline,
         queue=start.queue,
+        salt=start.salt,
+        locked=start.locked,
     )
 
 

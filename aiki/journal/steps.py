@@ -29,7 +29,7 @@ from aiki.journal.state import (
     RecordedStep,
     StepKind,
 )
-from aiki.schema import content_hash
+from aiki.schema import content_hash, salted
 from aiki.types.admission import place_of
 from aiki.types.errors import (
     ChildCancelled,
@@ -88,7 +88,7 @@ class Steps:
     ) -> "tuple[Operation, asyncio.Future[Outcome]]":
         """The future has the step's outcome once that is recorded. `content` is the hash of the canonical input."""
         if options.key is None:
-            address = f"{name}:{self._generation}{content}"
+            address = f"{name}:{self._generation}{salted(content, self._record.state.salt)}"
             ordinal = self._ordinals.get(address, 0)
             self._ordinals[address] = ordinal + 1
         else:
@@ -128,8 +128,9 @@ class Steps:
             return msgspec.structs.replace(child, run_id=recorded[1].child)
         state = self._record.state
         parent = state.run_id
+        origin = f"{parent}\0{state.salt.hex()}" if state.salt else parent
         number = f"{state.resets}/{id[1]}" if state.resets else id[1]
-        run_id = child_run_id(parent, id[0], number, state.attempt) if child.key is None else keyed_run_id(child.workflow, child.key)
+        run_id = child_run_id(origin, id[0], number, state.attempt) if child.key is None else keyed_run_id(child.workflow, child.key)
         if run_id == parent:
             raise DefinitionError(f"run {parent} cannot be its own child: the idempotency key {child.key!r} is its own", where="child")
         return msgspec.structs.replace(child, run_id=run_id)

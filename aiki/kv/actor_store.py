@@ -39,6 +39,10 @@ class ActorStore:
         self._stream = stream
         self._prefix = prefix
 
+    def place(self, key: str) -> str:
+        """The subject that an actor's state stands on."""
+        return self._prefix + key
+
     async def read(self, key: str) -> StoredState | None:
         """The newest state, from the stream's leader; None when there is no such actor (any more)."""
         stored = await self._transport.last(self._stream, self._prefix + key)

@@ -4,7 +4,7 @@ import hashlib
 
 import msgspec
 
-__all__ = ["content_hash", "payload_hash"]
+__all__ = ["content_hash", "payload_hash", "salted"]
 
 _sorted = msgspec.json.Encoder(order="sorted")
 _SCALAR_STARTS = frozenset(b'"-0123456789tfn')
@@ -25,3 +25,8 @@ def content_hash(data: bytes) -> str:
 def payload_hash(data: bytes) -> bytes:
     """32 bytes (SHA-256) that identify a JSON payload across runs."""
     return hashlib.sha256(_canonical(data)).digest()
+
+
+def salted(content: str, salt: bytes) -> str:
+    """A content hash from which nobody who lacks the salt can tell the payload, not even by trying; without a salt, as it is."""
+    return hashlib.blake2b(content.encode(), key=salt, digest_size=8).hexdigest() if salt else content

@@ -1,7 +1,8 @@
 """Spans: of client calls, turns, tasks and whole runs.
 
-They are opened where work really happens, never while replaying, so none comes twice. Names and attributes follow OpenTelemetry's
-conventions for messaging where these have a word for the thing. Without tracing, each yields None.
+They are opened where work really happens, never while replaying, so none comes twice. No exception is recorded in them: its text may hold a
+payload. Names and attributes follow OpenTelemetry's conventions for messaging where these have a word for the thing. Without tracing, each
+yields None.
 """
 
 import contextlib
@@ -10,7 +11,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from aiki.telemetry.propagation import enabled, restore
-from aiki.types.failure import ErrorInfo
+from aiki.types.failure import ErrorInfo, type_name
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span
@@ -38,9 +39,17 @@ def _client_span(operation: str, workflow: str, run_id: str) -> Iterator["Span"]
         "messaging.operation.name": operation,
     }
     with trace.get_tracer(_NAME).start_as_current_span(
-        f"{operation} {workflow}", kind=trace.SpanKind.PRODUCER, attributes=attributes
+        f"{operation} {workflow}",
+        kind=trace.SpanKind.PRODUCER,
+        attributes=attributes,
+        record_exception=False,
+        set_status_on_exception=False,
     ) as span:
-        yield span
+        try:
+            yield span
+        except BaseException as error:
+            fail(span, ErrorInfo(type=type_name(type(error))))
+            raise
 
 
 def task_span(task: str, run_id: str, attempt: int, headers: Mapping[str, str] | None) -> AbstractContextManager["Span | None"]:
@@ -58,6 +67,8 @@ def _task_span(task: str, run_id: str, attempt: int, headers: Mapping[str, str] 
         context=None if local else restore(headers),
         kind=trace.SpanKind.INTERNAL if local else trace.SpanKind.CONSUMER,
         attributes={"aiki.task": task, "aiki.run_id": run_id, "aiki.attempt": attempt, "messaging.system": "nats"},
+        record_exception=False,
+        set_status_on_exception=False,
     ) as span:
         yield span
 
@@ -76,6 +87,8 @@ def _turn_span(workflow: str, run_id: str, messages: int, stored: Mapping[str, s
         context=restore(stored),
         kind=trace.SpanKind.INTERNAL,
         attributes={"aiki.workflow": workflow, "aiki.run_id": run_id, "aiki.messages": messages},
+        record_exception=False,
+        set_status_on_exception=False,
     ) as span:
         yield span
 

@@ -6,6 +6,7 @@ A call's id names it for good: whoever sends it again, for whatever reason, send
 import msgspec
 
 from aiki.types.failure import ErrorInfo
+from aiki.types.sealed import checked
 
 __all__ = [
     "ABSENT",
@@ -86,6 +87,6 @@ class Answer(_Wire, frozen=True):
 
 _encoder = msgspec.msgpack.Encoder()
 encode = _encoder.encode
-decode_call = msgspec.msgpack.Decoder(Call).decode
-decode_request = msgspec.msgpack.Decoder(Call | Probe).decode
-decode_answer = msgspec.msgpack.Decoder(Answer).decode
+decode_call = checked(msgspec.msgpack.Decoder(Call).decode)
+decode_request = checked(msgspec.msgpack.Decoder(Call | Probe).decode)
+decode_answer = checked(msgspec.msgpack.Decoder(Answer).decode)

@@ -46,6 +46,9 @@
     │   ├── ActorDeadlock          actors wait for each other; it names them
     │   ├── ActorNotFound          there is nothing to show: nobody has changed it yet, or it has expired
     │   └── UnknownHandler         it has no handler of that name
+    ├── CodecError                 what is stored or was sent cannot be opened, or not be sealed
+    │   ├── KeyMissing             it is sealed with a key that is not known here: `key` is its id
+    │   └── Tampered               it was changed, belongs somewhere else, or another key has that id
     ├── NonDeterminismError        the code does not fit the recorded journal
     ├── RunPoisoned                the run has killed each worker that tried it: it is held
     ├── LetterNotFound             there is no dead letter with that id
@@ -82,6 +85,7 @@ __all__ = [
     "ChildCancelled",
     "ChildFailed",
     "ChildTimedOut",
+    "CodecError",
     "Conflict",
     "DefinitionError",
     "DurableLoopError",
@@ -92,6 +96,7 @@ __all__ = [
     "InvalidName",
     "InvalidSchedule",
     "JetStreamDisabled",
+    "KeyMissing",
     "LetterNotFound",
     "NatsBinaryMissing",
     "NoResponders",
@@ -114,6 +119,7 @@ __all__ = [
     "ServerTooOld",
     "StepNotFound",
     "StreamMissing",
+    "Tampered",
     "TaskCancelled",
     "TaskFailed",
     "TaskPoisoned",
@@ -440,6 +446,27 @@ class UnknownHandler(ActorError):
     """The actor has no handler of that name."""
 
     code = "unknown_handler"
+
+
+class CodecError(AikiError):
+    """What is stored or was sent cannot be opened, or not be sealed."""
+
+    code = "codec"
+
+
+class KeyMissing(CodecError):
+    """It is sealed with a key that is not known here.
+
+    Fields: `key`, its id. A worker holds such a run and refuses its messages until one with the key takes them.
+    """
+
+    code = "key_missing"
+
+
+class Tampered(CodecError):
+    """It was changed, moved to another place, or sealed with another key of that id. Fields: `key` and `context`, as far as known."""
+
+    code = "tampered"
 
 
 class NonDeterminismError(AikiError):

@@ -12,6 +12,7 @@ from aiki.types.cache import CacheUse
 from aiki.types.errors import IdempotencyConflict
 from aiki.types.failure import ErrorInfo
 from aiki.types.retry import Retry
+from aiki.types.sealed import checked, public_part
 from aiki.types.states import State
 
 __all__ = [
@@ -48,8 +49,10 @@ __all__ = [
     "decode_news",
     "decode_request",
     "decode_serials",
+    "decode_start",
     "encode",
     "kept_attempts",
+    "peek_mail",
 ]
 
 NOT_BEGUN = 0.0
@@ -114,6 +117,10 @@ class Start(_Wire, frozen=True, tag="start"):
     """Whether a run that exists under the same idempotency key, with another payload, is as good."""
     fork: "Fork | None" = None
     """The run whose journal it begins with."""
+    salt: bytes = b""
+    """Chance that goes into the addresses of the run's steps, so that what is public does not give payloads away; empty without a codec."""
+    locked: str = ""
+    """The id of the key that the rest is sealed with: this is the public part."""
 
 
 class StepResult(_Wire, frozen=True, tag="result"):
@@ -316,14 +323,22 @@ class Dispatch(_Wire, frozen=True, tag="task"):
 
 
 _encoder = msgspec.msgpack.Encoder()
+_start = msgspec.msgpack.Decoder(Start)
 _mail = msgspec.msgpack.Decoder(Mail)
 _dispatch = msgspec.msgpack.Decoder(Dispatch)
 _news = msgspec.msgpack.Decoder(Ended | Answer)
 _request = msgspec.msgpack.Decoder(Mail | Query)
 _serials = msgspec.msgpack.Decoder(list[int])
 encode = _encoder.encode
-decode_mail = _mail.decode
-decode_dispatch = _dispatch.decode
-decode_news = _news.decode
-decode_request = _request.decode
+decode_mail = checked(_mail.decode)
+decode_dispatch = checked(_dispatch.decode)
+decode_news = checked(_news.decode)
+decode_request = checked(_request.decode)
+decode_start = checked(_start.decode)
 decode_serials = _serials.decode
+
+
+def peek_mail(data: bytes) -> Mail:
+    """A message, or what anybody may read of one that is sealed: `Start.locked` tells. `KeyMissing` when that is nothing."""
+    message: Mail = decode_mail(public_part(data) or data)
+    return message

@@ -9,10 +9,13 @@ from typing import Any
 
 from aiki.actors import init
 from aiki.clock import VirtualClock, VirtualTimeLoop
+from aiki.codec import Codec
 from aiki.journal import RecordedStep, Retried, decode_entries, decode_state
 from aiki.journal.operation import keyed_address
 from aiki.sdk import Client, Task, TaskCancelled, TaskContext, Worker, Workflow
+from aiki.sealing import SealedTransport
 from aiki.transport import Ack, Faults, Headers, MemoryServer
+from aiki.types.sealed import is_sealed
 from aiki.types.states import is_final
 
 __all__ = ["Fleet"]
@@ -39,7 +42,7 @@ class Process:
     async def start(self) -> None:
         """Boot; the boot itself may be hit by faults, then it is tried again, as a supervisor of processes would."""
         clock = self.fleet.clock_of_a_host()
-        client = Client(self.transport, clock=clock)
+        client = Client(self.transport, clock=clock, codec=self.fleet.codec_of(self.number))
         while True:
             worker = Worker(
                 client,
@@ -81,9 +84,14 @@ class Fleet:
         cached_runs: int = 5000,
         always_replay: bool = False,
         skew: float = 0.0,
+        codec: Codec | None = None,
+        lacking: int = 0,
         **options: Any,
     ) -> None:
         self.options = options
+        self.codec = codec
+        """What all seal with, but every `lacking`-th process (0: none), which has no key."""
+        self.lacking = lacking
         self.clock = clock
         self.skew = skew
         """Seconds by which hosts' clocks may be off, either way; `clock` itself is the server's."""
@@ -115,6 +123,10 @@ class Fleet:
         self.server.faults = faults
         for _ in range(self.workers):
             await self.add()
+
+    def codec_of(self, number: int) -> Codec | None:
+        """That process's."""
+        return None if self.lacking and number % self.lacking == 0 else self.codec
 
     def clock_of_a_host(self) -> VirtualClock:
         """A clock that is off by as much as chance will have it."""
@@ -156,12 +168,19 @@ class Fleet:
             ack = store(subject, data, headers)
             if subject.startswith("$KV.aiki-runs-default.") and subject.count(".") == 2:
                 try:
-                    self._committed(data)
+                    self._committed(self._opened(subject, data))
                 except AssertionError as error:  # the transport would take it for a lost answer
                     self.repeated.append(str(error))
             return ack
 
         self.server.store = spy  # type: ignore[method-assign]
+
+    def _opened(self, subject: str, data: bytes) -> bytes:
+        if self.codec is None:
+            return data
+        assert is_sealed(data), "a commit was not sealed"
+        connection: Any = None
+        return SealedTransport(connection, self.codec).open(subject, data)
 
     def _committed(self, data: bytes) -> None:
         """Every commit: what was recorded stays, nothing is recorded twice, what has ended stays ended."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from aiki.client import Client
 from aiki.clock import VirtualClock, run_virtual
+from aiki.codec import Codec
 from aiki.transport import Faults
 from tests.simulation.fleet import Fleet
 
@@ -30,15 +31,16 @@ def play(
     cached_runs: int = 5000,
     replay: bool = False,
     resets: bool = False,
+    codec: Codec | None = None,
 ) -> None:
     """Play them all in virtual time, in which `kills` workers die; a failure names the seed. `resets`: completed runs may go on."""
     chance = chance or random.Random(seed)
 
     async def trial(clock: VirtualClock) -> None:
-        fleet = Fleet(clock, seed, list(definitions), faults=faults, workers=3, cached_runs=cached_runs, always_replay=replay)
+        fleet = Fleet(clock, seed, list(definitions), faults=faults, workers=3, cached_runs=cached_runs, always_replay=replay, codec=codec)
         on_fleet(fleet)
         await fleet.start()
-        client = Client(fleet.server.connect("client"), clock=clock)
+        client = Client(fleet.server.connect("client"), clock=clock, codec=codec)
 
         async def reaper() -> None:
             for _ in range(kills):

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from aiki.clock import VirtualClock, run_virtual
+from aiki.codec import Codec
 from aiki.sdk import Client, Context, Retry, Task, TaskContext, TaskTimedOut, WorkerLost, task, workflow
 from aiki.transport import Faults
 from tests.simulation.fleet import Fleet
@@ -189,15 +190,18 @@ async def trial(
     cached_runs: int = 5000,
     always_replay: bool = False,
     kinds: tuple[str, ...] = KINDS,
+    codec: Codec | None = None,
+    lacking: int = 0,
 ) -> Fleet:
     chance = random.Random(seed)
     box: list[Fleet] = []
     parts = definitions(box, chance)
     generated = parts[0]
-    fleet = Fleet(clock, seed, parts, faults=faults, workers=3, cached_runs=cached_runs, always_replay=always_replay)
+    keys: dict[str, Any] = {"codec": codec, "lacking": lacking}
+    fleet = Fleet(clock, seed, parts, faults=faults, workers=3, cached_runs=cached_runs, always_replay=always_replay, **keys)
     box.append(fleet)
     await fleet.start()
-    client = Client(fleet.server.connect("client"), clock=clock)
+    client = Client(fleet.server.connect("client"), clock=clock, codec=codec)
     plans = {}
 
     async def start(number: int) -> None:

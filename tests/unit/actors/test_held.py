@@ -159,13 +159,13 @@ async def test_what_cannot_be_read_leaves_its_queue_and_is_listed() -> None:
         await env.advance(1)
         transport, subjects = env.client.transport, env.client.subjects
         mailbox = f"{subjects.run_mail('order', '1.0.0')}{handle.id}"
-        await transport.publish(mailbox, b"\xc1 garbage", headers={"from": "a stranger"})
+        await transport.publish(mailbox, b"\xc7 garbage", headers={"from": "a stranger"})
         await env.advance(1)
         assert await transport.subjects(subjects.mail_stream, subjects.run_mail("order", "1.0.0") + ">") == []
         letters = env.client.dead_letters()
         (letter,) = [each async for each in letters]
         assert (letter.kind, letter.subject, letter.code) == ("message", mailbox, "unreadable")
-        assert await letters.messages(letter.id) == [(mailbox, b"\xc1 garbage")]
+        assert await letters.messages(letter.id) == [(mailbox, b"\xc7 garbage")]
         assert [each async for each in env.client.dead_letters(kind="run")] == []
         await letters.retry(letter.id)
         await env.advance(1)

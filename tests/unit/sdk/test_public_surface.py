@@ -8,16 +8,20 @@ import pytest
 
 SURFACE = {
     "aiki.sdk": """Actor ActorContext ActorDeadlock ActorError ActorFailed ActorHeld ActorNotFound ActorRef ActorStopped ActorTimeout
-        ActorView AikiError Archiver BackfillTooLarge Cache CachedView ChildCancelled ChildFailed ChildHandle ChildTimedOut Client
+        ActorView AesGcmCodec AikiError Archiver BackfillTooLarge Cache CachedView ChildCancelled ChildFailed ChildHandle ChildTimedOut
+        Client Codec CodecError
         Concurrency Context
         DeadLetterView DefinitionError ErrorInfo Event EventTimeout Graph HookInfo IdempotencyConflict ImportRefused InvalidGraph
-        InvalidName InvalidSchedule LetterNotFound NonDeterminismError NotRetryable PayloadError PayloadTooLarge Progress
+        InvalidName InvalidSchedule KeyMissing KeyProvider
+        LetterNotFound NonDeterminismError NotRetryable PayloadError PayloadTooLarge Progress
         QueryFailed QueueView Rate ResultTimeout Retention Retry RetryAfter RunEnded RunHandle RunId RunNotFound RunPoisoned RunStatus
-        RunView Saga SagaFailed Schedule ScheduleConflict ScheduleHandle ScheduleId ScheduleNotFound ScheduleView StepNotFound Task
+        RunView Saga SagaFailed Schedule ScheduleConflict ScheduleHandle ScheduleId ScheduleNotFound ScheduleView StepNotFound
+        Tampered Task
         TaskCancelled TaskContext TaskFailed TaskId TaskPoisoned TaskTimedOut Trigger UnknownEvent UnknownHandler
         UnknownWorkflow UpdateFailed Variables VersionRetired Webhook WebhookExpired WebhookInvalid Worker WorkerId WorkerLost
         Workflow WorkflowCancelled WorkflowFailed WorkflowStuck WorkflowTimedOut actor event graph handler inputs item node
         ref task workflow""",
+    "aiki.codec": "AesGcmCodec Codec KEY_BYTES KeyProvider new_key read_key_file",
     "aiki.actor": "Actor ActorContext ActorRef ActorView actor handler",
     "aiki.graph": "Expression Graph Node NodeProgress graph inputs item node progress_of ref render_run",
     "aiki.task": "Cache Concurrency Rate Retry RetryAfter Task TaskCache TaskContext task",

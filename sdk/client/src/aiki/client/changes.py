@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
-from aiki.journal import RunState, decode_state
+from aiki.journal import RunState, peek_state
 from aiki.transport.port import Message
 from aiki.types.errors import OutcomeUnknown, RequestTimeout
 from aiki.types.messages import Ended
@@ -87,7 +87,7 @@ class Changes:
         if revision >= 0 and announced:
             numbered = [(message, int(message.headers.get(SEQUENCE_HEADER, "0"))) for message in announced]
             if all(number for _, number in numbered):
-                return [(decode_state(message.data), number) for message, number in numbered if number > revision]
+                return [(peek_state(message.data), number) for message, number in numbered if number > revision]
         try:
             return [await self._read()]
         except (OutcomeUnknown, RequestTimeout):

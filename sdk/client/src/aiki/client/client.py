@@ -35,16 +35,18 @@ from aiki.client.versions import VersionView, list_versions, retire, show_versio
 from aiki.client.views import RunStatus, queued_status, run_status
 from aiki.client.webhooks import Delivered, Webhooks
 from aiki.clock import Clock, SystemClock
+from aiki.codec import Codec
 from aiki.entities import Caller
-from aiki.journal import Entry, RunState, decode_state
+from aiki.journal import Entry, RunState, decode_state, peek_state
 from aiki.kv import MeasureStore, RunStore
 from aiki.schema import Schema, payload_hash
+from aiki.sealing import sealed
 from aiki.transport.port import Ack, Transport
 from aiki.transport.surely import surely
 from aiki.types.duration import Duration, seconds
-from aiki.types.errors import DefinitionError, IdempotencyConflict
+from aiki.types.errors import DefinitionError, IdempotencyConflict, KeyMissing
 from aiki.types.identifiers import RunId, is_run_id, keyed_run_id, new_run_id
-from aiki.types.messages import Fork, Start, decode_mail, encode
+from aiki.types.messages import Fork, Start, decode_mail, encode, peek_mail
 from aiki.types.names import check_key, check_name
 from aiki.types.states import STATES, is_final
 from aiki.types.subjects import Subjects
@@ -80,9 +82,15 @@ class Client(Many):
         looks_again: bool = True,
         reads_server_clock: bool = True,
         stalled_after: Duration | None = None,
+        codec: Codec | None = None,
     ) -> None:
         self.looks_again = looks_again
+        self.codec = codec
+        """Seals all that this client, and a worker that is made of it, stores and sends."""
+        transport, self.sealer = sealed(transport, codec)
         self.transport = transport
+        if codec is not None:
+            telemetry.be_discreet()
         self.region = region
         self._regions: dict[str, Client] = {}
         self.subjects = Subjects(region)
@@ -109,11 +117,14 @@ class Client(Many):
         region: str | None = None,
         timeout: float = 5.0,
         stalled_after: Duration | None = None,
+        codec: Codec | None = None,
         **options: Any,
     ) -> Self:
         """Connect to NATS (default: `$AIKI_URL` or `nats://127.0.0.1:4222`) for `region` (default: `$AIKI_REGION` or "default").
 
-        `options` go to the NATS client (`user_credentials`, `tls`, …). Raises `NotConnected`, `JetStreamDisabled`, `ServerTooOld`.
+        `codec`: encrypts payloads, results and errors, for example `AesGcmCodec(keys={"k1": key}, active="k1")`; everything that reads or
+        runs the same runs needs its keys. `options` go to the NATS client (`user_credentials`, `tls`, …).
+        Raises `NotConnected`, `JetStreamDisabled`, `ServerTooOld`, and `KeyMissing` when a provider has no key to seal with.
         """
         from aiki.transport.jetstream import JetStreamTransport
 
@@ -123,8 +134,10 @@ class Client(Many):
             raise DefinitionError(f"the address of NATS must be a string, not {url!r}", what="url")
         subject_region = region if region is not None else os.environ.get("AIKI_REGION", "default")
         Subjects(subject_region)
+        if codec is not None:
+            await codec.prepare()
         transport = await JetStreamTransport.connect(url or os.environ.get("AIKI_URL", DEFAULT_URL), timeout=timeout, **options)
-        return cls(transport, region=subject_region, stalled_after=stalled_after)
+        return cls(transport, region=subject_region, stalled_after=stalled_after, codec=codec)
 
     def server_clock(self, clock: Clock) -> Clock:
         """The server's clock, told by a machine's."""
@@ -151,9 +164,9 @@ class Client(Many):
         if region in ("", self.region):
             return self
         if region not in self._regions:
-            self._regions[region] = Client(
-                self.transport, region=region, clock=self.clock, looks_again=self.looks_again, reads_server_clock=False
-            )
+            other = Client(self.transport, region=region, clock=self.clock, looks_again=self.looks_again, reads_server_clock=False)
+            other.codec, other.sealer = self.codec, self.sealer
+            self._regions[region] = other
         return self._regions[region]
 
     # -- schedules
@@ -299,6 +312,7 @@ class Client(Many):
                 self.ends.subject,
                 due=due if due > now else None,
                 fork=fork,
+                salt=self._salt(),
             )
             if idempotency_key is None:
                 await self.retired.check(workflow, version)
@@ -307,6 +321,9 @@ class Client(Many):
             elif (existing := await self._start_keyed(start)) is not None and on_conflict == "error":
                 self._compare(start, existing)
         return RunHandle(self, run_id, workflow, version, output, events)
+
+    def _salt(self) -> bytes:
+        return secrets.token_bytes(16) if self.codec is not None and self.codec.active is not None else b""
 
     async def _send_start(self, start: Start, message_id: str | None = None) -> bool:
         """Store the start; False when it was stored before."""
@@ -332,7 +349,7 @@ class Client(Many):
         # Stored a moment ago by somebody: it waits in the mailbox (perhaps another version's), or a worker has just taken it up.
         waiting = await self.waiting_start(start.workflow, start.version, start.run_id)
         if waiting is not None:
-            return waiting.input_hash
+            return _readable(waiting).input_hash
         if (existing := await self._recorded_hash(start)) is not None:
             return existing
         # The run has ended and expired, and the stream still remembers its start: this is another run.
@@ -377,17 +394,17 @@ class Client(Many):
             stored = await self.transport.last(self.subjects.mail_stream, self.subjects.run_start(workflow, version, run_id))
         if stored is None:
             return await self.find_start(run_id)  # under an idempotency key, it may be another version's
-        message = decode_mail(stored.data)
+        message = peek_mail(stored.data)
         return message if isinstance(message, Start) else None
 
     async def load(self, run_id: str) -> tuple[RunState, int] | None:
-        """A run's state and revision, as the store has them now."""
+        """A run's state and revision, as the store has them now; without its key the public part, whose `locked` says so."""
         if not is_run_id(run_id):
             return None
         stored = await self.store.read(run_id)
         if stored is None:
             return None
-        state = decode_state(stored.value)
+        state = peek_state(stored.value)
         if state.imported and await self.waiting_start(state.workflow, state.version, run_id) is not None:
             return None  # a run of its own is about to take the place of this copy
         return state, stored.revision
@@ -428,13 +445,13 @@ class Client(Many):
             for some in _batches(sorted(waiting, reverse=True)):
                 read = (self.transport.last(self.subjects.mail_stream, waiting[run_id]) for run_id in some)
                 for message in await asyncio.gather(*read):
-                    if message is not None and isinstance(start := decode_mail(message.data), Start):
+                    if message is not None and isinstance(start := peek_mail(message.data), Start):
                         yield await self.stalls.judge(queued_status(start, await self.now()), start)
         for some in _batches(sorted(ids, reverse=True)):
             for stored in await asyncio.gather(*(self.store.read(run_id) for run_id in some)):
                 if stored is None or (state not in (None, stored.state) and (state != "stalled" or is_final(stored.state))):
                     continue
-                found = decode_state(stored.value)
+                found = peek_state(stored.value)
                 yield await self.stalls.judge(run_status(found), found)
 
     async def handle(self, run_id: str) -> RunHandle[Any]:
@@ -475,7 +492,7 @@ class Client(Many):
         pattern = f"{self.subjects.mail_prefix}run.*.*.{run_id}.start"
         for subject in await self.transport.subjects(self.subjects.mail_stream, pattern):
             stored = await self.transport.last(self.subjects.mail_stream, subject)
-            if stored is not None and isinstance(message := decode_mail(stored.data), Start):
+            if stored is not None and isinstance(message := peek_mail(stored.data), Start):
                 return message
         return None
 
@@ -498,6 +515,12 @@ class Client(Many):
         if task is None:
             found += [advise(name, "workflow", seen) for name, seen in sorted((await store.read("workflow")).items())]
         return found
+
+
+def _readable(start: Start) -> Start:
+    if start.locked:
+        raise KeyMissing(f"the start of run {start.run_id} is sealed with key {start.locked!r}, which is not known here", key=start.locked)
+    return start
 
 
 def _patience(stalled_after: Duration | None) -> float:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from aiki.transport.port import Message, Subscription, Transport
+from aiki.types.errors import KeyMissing
 from aiki.types.messages import Answer, Ended, decode_news
 from aiki.types.subjects import Subjects
 
@@ -30,7 +31,7 @@ class Ends:
         self._expected: OrderedDict[str, None] = OrderedDict()
         self._waiting: dict[str, list[asyncio.Queue[Ended | None]]] = {}
         self._asked: dict[str, list[asyncio.Future[Answer]]] = {}
-        transport.on_reconnect(self._look_again)
+        transport.on_reconnect(self.look_again)
 
     async def listen(self) -> None:
         """Subscribe, once; later calls return at once."""
@@ -87,7 +88,11 @@ class Ends:
                 self._asked.pop(id, None)
 
     def _announced(self, message: Message) -> None:
-        news = decode_news(message.data)
+        try:
+            news = decode_news(message.data)
+        except KeyMissing:
+            self.look_again()  # whoever reads is told
+            return
         if isinstance(news, Ended):
             self.tell(news)
             return
@@ -95,8 +100,8 @@ class Ends:
             if not asked.done():
                 asked.set_result(news)
 
-    def _look_again(self) -> None:
-        """Announcements may have been lost while the connection was down."""
+    def look_again(self) -> None:
+        """Whoever waits is to read: announcements may have been lost while the connection was down, or cannot be read."""
         self._expected.clear()
         for queues in self._waiting.values():
             for queue in queues:

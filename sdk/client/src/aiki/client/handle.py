@@ -27,6 +27,7 @@ from aiki.schema import Schema, schema_for
 from aiki.transport.port import Message
 from aiki.types.duration import Duration, seconds
 from aiki.types.errors import (
+    KeyMissing,
     NotRetryable,
     OutcomeUnknown,
     RequestTimeout,
@@ -142,7 +143,10 @@ class RunHandle(Generic[Output]):
 
             def committed(message: Message) -> None:
                 if is_final(message.headers.get(STATE_HEADER, "")):
-                    client.ends.tell(_ended(decode_state(message.data)))
+                    try:
+                        client.ends.tell(_ended(decode_state(message.data)))
+                    except KeyMissing:
+                        client.ends.look_again()  # whoever reads is told
 
             # Subscribe first, then read: what happens in between is announced.
             watching = await client.transport.subscribe(client.subjects.live_prefix + self.id, committed)

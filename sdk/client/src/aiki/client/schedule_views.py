@@ -8,6 +8,7 @@ import msgspec
 from aiki.schedules import ScheduleState, upcoming
 from aiki.schedules.calendar import due
 from aiki.types.identifiers import RunId, ScheduleId
+from aiki.types.sealed import is_sealed, key_of
 
 __all__ = ["FiringView", "ScheduleView", "schedule_view"]
 
@@ -60,6 +61,8 @@ class ScheduleView(msgspec.Struct, frozen=True, kw_only=True):
     next: tuple[datetime, ...]
     running: tuple[RunId, ...]
     backfilling: bool
+    sealed_with: str | None = None
+    """The id of the key that is needed to see the input."""
 
     @property
     def last(self) -> FiringView | None:
@@ -75,7 +78,7 @@ def schedule_view(state: ScheduleState, now: float) -> ScheduleView:
         state="paused" if state.paused else "finished" if state.planned is None else "active",
         workflow=state.workflow,
         version=state.version,
-        input=msgspec.json.decode(state.payload),
+        input=None if is_sealed(state.payload) else msgspec.json.decode(state.payload),
         expression=schedule.expression,
         interval=schedule.interval,
         timezone=schedule.timezone,
@@ -102,6 +105,7 @@ def schedule_view(state: ScheduleState, now: float) -> ScheduleView:
         next=_next(state, now),
         running=tuple(map(RunId, state.running)),
         backfilling=bool(state.backfills),
+        sealed_with=key_of(state.payload) if is_sealed(state.payload) else None,
     )
 
 

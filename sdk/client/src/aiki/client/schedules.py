@@ -16,6 +16,7 @@ from aiki.client.schedule_views import ScheduleView, schedule_view
 from aiki.kv import ScheduleStore
 from aiki.schedules import Schedule, ScheduleState, count, decode_schedule, encode_schedule, following, machine
 from aiki.schema import Schema, payload_hash
+from aiki.sealing import SealedInput
 from aiki.transport.surely import surely
 from aiki.types.errors import (
     BackfillTooLarge,
@@ -28,6 +29,7 @@ from aiki.types.errors import (
 from aiki.types.identifiers import RunId, ScheduleId
 from aiki.types.messages import Resume, encode
 from aiki.types.names import check_name, to_token
+from aiki.types.sealed import is_sealed, missing
 
 if TYPE_CHECKING:
     from aiki.client.client import Client, OnConflict
@@ -50,6 +52,22 @@ class Schedules:
     def __init__(self, client: "Client") -> None:
         self.client = client
         self.store = ScheduleStore(client.transport, client.subjects)
+        self._inputs = SealedInput(client.sealer)
+
+    def _sealed(self, state: ScheduleState) -> bytes:
+        """As it is stored. The hash of a payload would tell it to whoever guesses."""
+        payload = self._inputs.seal(state.payload, state.id, state.workflow, state.version)
+        hash = state.payload_hash if payload is state.payload and not is_sealed(payload) else b""
+        return encode_schedule(msgspec.structs.replace(state, payload=payload, payload_hash=hash))
+
+    def _opened(self, stored: bytes) -> ScheduleState:
+        """With its payload, if its key is known."""
+        state = decode_schedule(stored)
+        if is_sealed(state.payload):
+            state.payload = self._inputs.open(state.payload, state.id, state.workflow, state.version)
+            if not is_sealed(state.payload):
+                state.payload_hash = payload_hash(state.payload)
+        return state
 
     async def create(
         self, id: str, schedule: Schedule, workflow: str, version: str, payload: bytes, *, on_conflict: "OnConflict" = "error"
@@ -67,9 +85,11 @@ class Schedules:
         state = ScheduleState(id, secrets.token_hex(8), schedule, workflow, version, payload, payload_hash(payload), now, planned=first)
         await self._announce(id)
         try:
-            await self.store.commit(to_token(id), encode_schedule(state), 0, state="schedule", operation=state.born)
+            await self.store.commit(to_token(id), self._sealed(state), 0, state="schedule", operation=state.born)
         except Conflict:
             existing = await self.load(id)
+            if is_sealed(existing.payload) and on_conflict == "error" and existing.born != state.born:
+                raise missing(existing.payload) from None
             same = (existing.schedule, existing.workflow, existing.version, existing.payload_hash)
             if on_conflict == "error" and existing.born != state.born and same != (schedule, workflow, version, state.payload_hash):
                 raise ScheduleConflict(
@@ -85,7 +105,7 @@ class Schedules:
         stored = await self.store.read(to_token(check_name(id, "schedule")))
         if stored is None:
             raise ScheduleNotFound(f"there is no schedule {id!r} in region {self.client.region!r}", schedule_id=id)
-        return decode_schedule(stored.value)
+        return self._opened(stored.value)
 
     async def change(self, id: str, command: Callable[[ScheduleState, float], Answer]) -> Answer:
         """Apply `command` to the state, as often as others come first; then tell the timer service."""
@@ -95,12 +115,12 @@ class Schedules:
             stored = await self.store.read(key)
             if stored is None:
                 raise ScheduleNotFound(f"there is no schedule {id!r} in region {self.client.region!r}", schedule_id=id)
-            state = decode_schedule(stored.value)
+            state = self._opened(stored.value)
+            before = encode_schedule(state)
             answer = command(state, await self.client.now())
-            value = encode_schedule(state)
             try:
-                if value != stored.value:
-                    await self.store.commit(key, value, stored.revision, state="schedule", operation=secrets.token_hex(8))
+                if encode_schedule(state) != before:
+                    await self.store.commit(key, self._sealed(state), stored.revision, state="schedule", operation=secrets.token_hex(8))
             except Conflict:
                 continue
             await self.poke(id)
@@ -122,7 +142,7 @@ class Schedules:
         for begin in range(0, len(keys), 64):
             for stored in await asyncio.gather(*(self.store.read(key) for key in keys[begin : begin + 64])):
                 if stored is not None:
-                    yield schedule_view(decode_schedule(stored.value), await self.client.now())
+                    yield schedule_view(self._opened(stored.value), await self.client.now())
 
     async def poke(self, id: str) -> None:
         """Have the timer service look at a schedule."""

@@ -23,6 +23,8 @@ async def end_unstarted(client: "Client", start: Start, word: Cancel) -> bool:
 
     Its start stays in the mailbox: whoever takes that finds the run ended, and tells those who wait for it.
     """
+    if start.locked:
+        return False  # who has the key writes it
     now = await client.now()
     state = new_run(start, now)
     asked = CancelAsked(now, word.id, word.reason, word.terminate)

@@ -46,6 +46,8 @@ class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
     """When it was written to an archive."""
     imported_at: datetime | None = None
     """When it was brought back from an archive: it is a copy, for a look."""
+    sealed_with: str | None = None
+    """The id of the key that is needed to see more than what is public."""
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
@@ -175,6 +177,7 @@ def queued_status(start: Start, now: float) -> RunStatus:
             else f"its beginning at {_instant(due).isoformat()}",
         ),
         idempotency_key=start.key,
+        sealed_with=start.locked or None,
     )
 
 
@@ -201,6 +204,7 @@ def run_status(state: RunState, at_gate: frozenset[StepId] = frozenset()) -> Run
         idempotency_key=state.key,
         archived_at=None if state.archival is None else _maybe(state.archival.archived_at),
         imported_at=None if state.archival is None else _maybe(state.archival.imported_at),
+        sealed_with=state.locked or None,
     )
 
 

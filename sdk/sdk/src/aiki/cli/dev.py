@@ -42,7 +42,10 @@ async def dev(session: Session, modules: tuple[str, ...], store: Path | None, po
     log_to_stderr(log_level)
     _check_free(port)
     with stop_signal() as stopped:
-        async with EmbeddedNats(store=store, port=port) as server, await Client.connect(server.url, region=session.region) as client:
+        async with (
+            EmbeddedNats(store=store, port=port) as server,
+            await Client.connect(server.url, region=session.region, codec=session.codec()) as client,
+        ):
             await actors.init(client.transport, region=session.region)
             worker = Worker(client)
             worker.registry = registry

@@ -6,6 +6,7 @@ from aiki.cli.actor import actor
 from aiki.cli.advise import advise
 from aiki.cli.archive import archive
 from aiki.cli.cache import cache
+from aiki.cli.codec import codec
 from aiki.cli.dev import dev
 from aiki.cli.dlq import dlq
 from aiki.cli.doctor import doctor
@@ -48,6 +49,7 @@ for _command in (
     history,
     replay,
     lint,
+    codec,
     init,
     doctor,
     explain,

@@ -38,9 +38,11 @@ def status_lines(view: "RunView") -> list[str]:
         lines.append(f"worker    {view.worker}")
     if status.attempts > 1:
         lines.append(f"attempt   {status.attempts} of the workflow")
-    if view.revision:
+    if status.sealed_with is not None:
+        lines.append(f"sealed    with key {status.sealed_with}: give --codec-keys to see its input, steps and result")
+    elif view.revision:
         lines.append(f"input     {short(view.input, 120)}")
-    if status.state == "completed":
+    if status.state == "completed" and status.sealed_with is None:
         lines.append(f"output    {short(view.output, 120)}")
     if status.error is not None:
         lines.append(f"error     {' '.join(str(status.error).split())}")

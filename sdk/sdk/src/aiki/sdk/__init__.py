@@ -16,6 +16,7 @@ from aiki.client import (
     ScheduleView,
     event,
 )
+from aiki.codec import AesGcmCodec, Codec, KeyProvider
 from aiki.graph import Graph, graph, inputs, item, node, ref
 from aiki.schedules import Schedule
 from aiki.task import Cache, Concurrency, Rate, Retry, RetryAfter, Task, TaskContext, task
@@ -32,6 +33,7 @@ from aiki.types.errors import (
     ChildCancelled,
     ChildFailed,
     ChildTimedOut,
+    CodecError,
     DefinitionError,
     EventTimeout,
     IdempotencyConflict,
@@ -39,6 +41,7 @@ from aiki.types.errors import (
     InvalidGraph,
     InvalidName,
     InvalidSchedule,
+    KeyMissing,
     LetterNotFound,
     NonDeterminismError,
     NotRetryable,
@@ -53,6 +56,7 @@ from aiki.types.errors import (
     ScheduleConflict,
     ScheduleNotFound,
     StepNotFound,
+    Tampered,
     TaskCancelled,
     TaskFailed,
     TaskPoisoned,
@@ -89,6 +93,7 @@ __all__ = [
     "ActorStopped",
     "ActorTimeout",
     "ActorView",
+    "AesGcmCodec",
     "AikiError",
     "Archiver",
     "BackfillTooLarge",
@@ -99,6 +104,8 @@ __all__ = [
     "ChildHandle",
     "ChildTimedOut",
     "Client",
+    "Codec",
+    "CodecError",
     "Concurrency",
     "Context",
     "DeadLetterView",
@@ -113,6 +120,8 @@ __all__ = [
     "InvalidGraph",
     "InvalidName",
     "InvalidSchedule",
+    "KeyMissing",
+    "KeyProvider",
     "LetterNotFound",
     "NonDeterminismError",
     "NotRetryable",
@@ -142,6 +151,7 @@ __all__ = [
     "ScheduleNotFound",
     "ScheduleView",
     "StepNotFound",
+    "Tampered",
     "Task",
     "TaskCancelled",
     "TaskContext",

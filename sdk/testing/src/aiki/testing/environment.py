@@ -10,7 +10,9 @@ from typing import Any, Self, TypeVar, overload
 from aiki.actors import init
 from aiki.client import Client
 from aiki.clock import Clock, SystemClock
-from aiki.journal import RunState, decode_state
+from aiki.codec import Codec
+from aiki.journal import RunState, peek_state
+from aiki.sealing import SealedTransport
 from aiki.task import Task
 from aiki.testing.crash import PlannedCrash, When
 from aiki.testing.injection import Injection, Moment
@@ -43,7 +45,8 @@ class TestEnvironment:
 
     __test__ = False  # not a test class, whatever pytest may think of its name
 
-    def __init__(self, *, server: EmbeddedNats | None, begin: datetime, always_replay: bool) -> None:
+    def __init__(self, *, server: EmbeddedNats | None, begin: datetime, always_replay: bool, codec: Codec | None = None) -> None:
+        self._codec = codec
         self._embedded = server
         self._time = VirtualTime(begin.timestamp(), self._what_waits) if server is None else None
         self._clock: Clock = SystemClock() if self._time is None else self._time
@@ -60,20 +63,21 @@ class TestEnvironment:
         """In which nothing belongs to any worker."""
 
     @classmethod
-    def in_memory(cls, *, begin: datetime = BEGIN, always_replay: bool = False) -> Self:
+    def in_memory(cls, *, begin: datetime = BEGIN, always_replay: bool = False, codec: Codec | None = None) -> Self:
         """The in-memory transport and virtual time, which begins at `begin`.
 
         `always_replay`: whenever anything happens to a run, its code begins anew from the journal, and the run fails with
-        `NonDeterminismError` when it calls other steps than before.
+        `NonDeterminismError` when it calls other steps than before. `codec`: of the client and of all workers, unless one is given
+        another by `env.worker(…, codec=…)`.
         """
         if begin.tzinfo is None:
             raise DefinitionError("the instant at which virtual time begins needs a time zone: datetime(…, tzinfo=UTC)", where="testing")
-        return cls(server=None, begin=begin, always_replay=always_replay)
+        return cls(server=None, begin=begin, always_replay=always_replay, codec=codec)
 
     @classmethod
-    def nats(cls, *, always_replay: bool = False) -> Self:
+    def nats(cls, *, always_replay: bool = False, codec: Codec | None = None) -> Self:
         """A NATS server of its own on this machine, and real time. `NatsBinaryMissing` when there is no `nats-server`."""
-        return cls(server=EmbeddedNats(), begin=BEGIN, always_replay=always_replay)
+        return cls(server=EmbeddedNats(), begin=BEGIN, always_replay=always_replay, codec=codec)
 
     async def __aenter__(self) -> Self:
         if self._client is not None:
@@ -101,8 +105,9 @@ class TestEnvironment:
         ownership = Ownership()
         ownership.begin()
         self._ownership = ownership
-        real = self._time is None
-        self._client = Client(await self._connect("client"), clock=self._clock, looks_again=real, reads_server_clock=real)
+        if self._codec is not None:
+            await self._codec.prepare()
+        self._client = await self.connect(self._codec)
         await init(self._client.transport)
 
     async def _end(self) -> None:
@@ -130,6 +135,11 @@ class TestEnvironment:
 
     # -- the engine
 
+    async def connect(self, codec: Codec | None = None) -> Client:
+        """Another client, with a codec of its own or without one; the caller closes it."""
+        real = self._time is None
+        return Client(await self._connect("client"), clock=self._clock, looks_again=real, reads_server_clock=real, codec=codec)
+
     @property
     def client(self) -> Client:
         """A client of this environment: `await order.enqueue(env.client, …)`."""
@@ -147,7 +157,7 @@ class TestEnvironment:
 
     async def _start(self, definitions: tuple[Definition, ...], options: dict[str, Any]) -> Process:
         _ = self.client
-        options = {"id": f"worker-{len(self._processes) + 1}", "always_replay": self._always_replay, **options}
+        options = {"id": f"worker-{len(self._processes) + 1}", "always_replay": self._always_replay, "codec": self._codec, **options}
         if self._time is not None:
             options.setdefault("reports", False)
         process = Process(self._connect, self._subjects, self._clock, self._bodies, self._on_planned, definitions, options)
@@ -270,7 +280,7 @@ class TestEnvironment:
         planned.done()
 
     async def _again(self, process: Process) -> Process:
-        options = {name: value for name, value in process.options.items() if name != "id"}
+        options = {name: value for name, value in process.options.items() if name != "id"} | {"codec": process.codec}
         return await self._start(process.definitions, options)
 
     def _living(self, worker: Worker | None) -> Process:
@@ -289,7 +299,11 @@ class TestEnvironment:
         prefix = self._subjects.runs_prefix
         for subject in stream.subjects(prefix + "*"):
             stored = stream.last(subject)
-            if stored is not None and stored.data and not is_final((state := decode_state(stored.data)).status):
+            if stored is None or not stored.data:
+                continue
+            transport = self.client.transport
+            data = transport.open(subject, stored.data) if isinstance(transport, SealedTransport) else stored.data
+            if not is_final((state := peek_state(data)).status):
                 lines.append(_waits(state))
         return "\n".join(lines) or "(no run has begun and not ended: is its workflow given to env.worker(…)?)"
 

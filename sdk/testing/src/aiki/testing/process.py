@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from aiki.client import Client
 from aiki.clock import Clock, SystemClock
+from aiki.codec import Codec
 from aiki.task import Task
 from aiki.task.interception import INTERCEPTOR, Interceptor
 from aiki.testing.crash import CommitWatch, PlannedCrash
@@ -38,7 +39,8 @@ class Process:
         options: dict[str, Any],
     ) -> None:
         self.definitions = definitions
-        self.options = options
+        self.options = {name: value for name, value in options.items() if name != "codec"}
+        self.codec: Codec | None = options.get("codec")
         self.alive = False
         self.tasks: set[asyncio.Task[Any]] = set()
         self._connect = connect
@@ -73,7 +75,13 @@ class Process:
         self._transport = await self._connect(str(self.options.get("id", "worker")))
         self._watch = CommitWatch(self._transport, self._subjects, lambda planned: self._crashed(self, planned))
         virtual = not isinstance(self._clock, SystemClock)
-        client = Client(cast(Transport, self._watch), region=self._subjects.region, clock=self._clock, reads_server_clock=not virtual)
+        client = Client(
+            cast(Transport, self._watch),
+            region=self._subjects.region,
+            clock=self._clock,
+            reads_server_clock=not virtual,
+            codec=self.codec,
+        )
         self._worker = Worker(client, clock=self._clock, **self.options)
         for definition in self.definitions:
             self._worker.registry.add(definition)

@@ -14,6 +14,7 @@ from typing import Any
 from aiki.client import Client
 from aiki.kv import ScheduleStore, StoredState
 from aiki.schedules import OutEnd, OutRecall, OutStart, ScheduleState, SetAlarm, decode_schedule, encode_schedule, machine
+from aiki.sealing import carried_start
 from aiki.transport.surely import surely
 from aiki.types.errors import Conflict, VersionRetired
 from aiki.types.messages import Cancel, Ended, Mail, Start, Wake, encode
@@ -119,11 +120,12 @@ class Turn:
             return asyncio.ensure_future(recalled)
         notify = mailbox if entry.run_id in state.running else ""
         start = Start(entry.run_id, state.workflow, state.version, state.payload, state.payload_hash, entry.at, None, {}, "", notify)
+        data = carried_start(start, state.id)
         subject = self._subjects.run_start(state.workflow, state.version, entry.run_id)
         message_id = f"{entry.run_id}/start/{entry.decision}"
         if entry.at - self._clock.now() < AT_ONCE:
-            return self._transport.publish(subject, encode(start), message_id=message_id)
-        return self._transport.schedule(self._subjects.delayed_start(entry.run_id), entry.at, subject, encode(start), message_id=message_id)
+            return self._transport.publish(subject, data, message_id=message_id)
+        return self._transport.schedule(self._subjects.delayed_start(entry.run_id), entry.at, subject, data, message_id=message_id)
 
     async def _ended(self, state: ScheduleState) -> list[str]:
         """Those of the runs that go on, as far as the schedule was told, that have ended: nothing may hang on a message alone."""

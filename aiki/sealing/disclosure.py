@@ -1,0 +1,143 @@
+"""What stays public of what is sealed, by subject: so much as lists, the timer service and those without the key need.
+
+Public: ids, names (of workflows, tasks, queues, events), versions, states, instants, idempotency keys, the kind and code of an error.
+"""
+
+from typing import Literal
+
+import msgspec
+
+from aiki.journal import RunState, decode_state, encode_state
+from aiki.types.failure import ErrorInfo
+from aiki.types.messages import Ended, Start, decode_mail, decode_start, encode
+
+__all__ = ["Kind", "context_of", "disclose", "kind_of", "public_error", "public_start", "public_state"]
+
+Kind = Literal["plain", "state", "start", "schedule-mail", "other"]
+
+_BUCKETS = "$KV.aiki-"
+_PLAIN = frozenset({"schedules", "secrets", "workers", "withdrawn"})
+"""Schedules hold one payload, which is sealed by itself (`aiki.sealing.inputs`). The rest: names, numbers, and the keys of webhooks."""
+
+
+def kind_of(subject: str) -> Kind:
+    """How that is treated which stands on a subject. Whatever is not known is sealed."""
+    if subject.startswith(_BUCKETS):
+        bucket = subject[len(_BUCKETS) :].partition("-")[0]
+        if bucket == "runs":
+            return "state" if subject.count(".") == 2 else "other"
+        return "plain" if bucket in _PLAIN else "other"
+    if not subject.startswith("aiki."):
+        return "other"
+    _, _, kind, rest = f"{subject}...".split(".", 3)
+    if kind in _PLAIN:
+        return "plain"
+    if kind == "mail":
+        if rest.startswith("schedule."):
+            return "schedule-mail"
+        if rest.startswith("run.") and ".start..." in rest:
+            return "start"
+    return "other"
+
+
+def context_of(subject: str) -> str:
+    """What is sealed on a subject is sealed for it; a run's announced commits, which the server republishes, for where they are stored."""
+    if subject.startswith("aiki."):
+        _, region, kind, rest = f"{subject}...".split(".", 3)
+        if kind == "live":
+            return f"{_BUCKETS}runs-{region}.{rest[:-3]}"
+    return subject
+
+
+def disclose(kind: Kind, data: bytes, key: str) -> bytes:
+    """The public part of what is about to be sealed with that key."""
+    if kind == "state":
+        return _blanked(data, key) or encode_state(public_state(decode_state(data), key))
+    if kind == "start":
+        return encode(public_start(decode_start(data), key))
+    return b""
+
+
+def without_secrets(data: bytes) -> bytes:
+    """A message to a schedule, whose service may have no key: it needs to know that a run has ended, and not how."""
+    message = decode_mail(data)
+    if isinstance(message, Ended):
+        return encode(Ended(message.run_id, message.status, None, public_error(message.error)))
+    return data
+
+
+def public_start(start: Start, key: str) -> Start:
+    """A start without what is secret."""
+    return msgspec.structs.replace(start, input=b"", input_hash=b"", salt=b"", locked=key)
+
+
+def public_state(state: RunState, key: str) -> RunState:
+    """A state without what is secret."""
+    paused, cancelled = state.paused, state.cancelled
+    return RunState(
+        run_id=state.run_id,
+        workflow=state.workflow,
+        version=state.version,
+        status=state.status,
+        attempt=state.attempt,
+        input=b"",
+        input_hash=b"",
+        key=state.key,
+        created_at=state.created_at,
+        started_at=state.started_at,
+        updated_at=state.updated_at,
+        finished_at=state.finished_at,
+        error=public_error(state.error),
+        held=public_error(state.held),
+        host=state.host,
+        serial=state.serial,
+        retry_at=state.retry_at,
+        alarms=state.alarms,
+        begins_at=state.begins_at,
+        parent=state.parent,
+        queue=state.queue,
+        paused=None if paused is None else msgspec.structs.replace(paused, reason=""),
+        cancelled=None if cancelled is None else msgspec.structs.replace(cancelled, reason=""),
+        waits=state.waits,
+        worker=state.worker,
+        locked=key,
+    )
+
+
+def public_error(error: ErrorInfo | None) -> ErrorInfo | None:
+    """Of an error, its kind: its text may hold anything."""
+    return None if error is None else ErrorInfo(type=error.type, code=error.code, limit=error.limit)
+
+
+_FIELDS = RunState.__struct_fields__
+_NIL, _EMPTY, _NONE = msgspec.Raw(b"\xc0"), msgspec.Raw(b"\xc4\x00"), msgspec.Raw(b"\x90")
+_BLANKS = {
+    _FIELDS.index(name): blank
+    for name, blank in {
+        "input": _EMPTY,
+        "input_hash": _EMPTY,
+        "result": _NIL,
+        "sealed": _NONE,
+        "entries": _NONE,
+        "pending": _NONE,
+        "outbox": _NONE,
+        "published": _NONE,
+        "salt": _EMPTY,
+    }.items()
+}
+_MIXED = tuple(_FIELDS.index(name) for name in ("error", "held", "paused", "cancelled"))
+_LOCKED = _FIELDS.index("locked")
+_parts = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
+
+
+def _blanked(data: bytes, key: str) -> bytes | None:
+    """The public part of an encoded state, without decoding what it is made of; None when some of its fields are public in part.
+
+    Each commit is sealed, and few have such fields.
+    """
+    parts = _parts(data)
+    if len(parts) <= _LOCKED - 1 or any(bytes(parts[at]) != b"\xc0" for at in _MIXED):
+        return None
+    for at, blank in _BLANKS.items():
+        parts[at] = blank
+    return encode_state([*parts[:_LOCKED], key])
