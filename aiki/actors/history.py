@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from aiki.journal import Entry, NewJournal, RunState, begun_again, decode_entries, decode_state, encode_entry, reset
+from aiki.journal import Entry, NewJournal, RunState, begun_again, decode_entries, decode_state, encode_entry, peek_state, reset
 from aiki.kv import RunStore
 from aiki.types.messages import Again, Reset
 from aiki.types.sealed import checked
@@ -58,13 +58,16 @@ class Recorded(NamedTuple):
     journal: list[Entry]
 
 
-async def read(store: RunStore, run_id: str) -> Recorded | None:
-    """The run as it is now; None when there is none (any more)."""
+async def read(store: RunStore, run_id: str, *, public: bool = False) -> Recorded | None:
+    """The run as it is now; None when there is none (any more).
+
+    `public`: of a run that is sealed with a key which is not here its public part, without a journal, instead of `KeyMissing`.
+    """
     seen = 0
     while (stored := await store.read(run_id)) is not None:
-        state = decode_state(stored.value)
+        state = (peek_state if public else decode_state)(stored.value)
         try:
-            return Recorded(state, stored.revision, await load(store, state))
+            return Recorded(state, stored.revision, [] if state.locked else await load(store, state))
         except LookupError:
             if stored.revision == seen:
                 raise

@@ -27,7 +27,7 @@ def put_garbage(url: str) -> None:
         async with await Client.connect(url) as client:
             mail = client.subjects.run_mail("approval", "1.0.0")
             for number in range(2):
-                await client.transport.publish(f"{mail}{'0' * 25}{number}", b"\xc1")
+                await client.transport.publish(f"{mail}{'0' * 25}{number}", b"\xc7")
             async with asyncio.timeout(20):
                 while len([each async for each in client.dead_letters()]) < 2:  # noqa: ASYNC110  # another process writes them
                     await asyncio.sleep(0.05)

@@ -45,7 +45,7 @@ async def test_what_a_stranger_puts_into_a_mailbox_is_listed_and_keeps_nobody_wa
     await place.worker(order)
     handle = await order.enqueue(place.client)
     subjects = place.client.subjects
-    await asyncio.gather(*(place.client.transport.publish(f"{subjects.run_mail('order', '1')}{handle.id}", b"\xc1") for _ in range(50)))
+    await asyncio.gather(*(place.client.transport.publish(f"{subjects.run_mail('order', '1')}{handle.id}", b"\xc7") for _ in range(50)))
     await handle.send(go_on, 7)
     assert await handle.wait_for_completion(timeout=20) == 7
 

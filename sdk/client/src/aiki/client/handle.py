@@ -316,6 +316,7 @@ class RunHandle(Generic[Output]):
         if found is None:
             await self._check_exists()
             raise StepNotFound(f"run {self.id} has not begun: it has no steps", run_id=self.id, step="", known=[])
+        readable(found.state)
         return found
 
     async def cancel_task(self, name: str, reason: str = "") -> None:
@@ -456,5 +457,13 @@ class RunHandle(Generic[Output]):
         return found if found is not None else (None, 0)
 
 
+def readable(state: RunState) -> RunState:
+    """`KeyMissing` when this is only the public part of a state."""
+    if state.locked:
+        raise KeyMissing(f"it is sealed with key {state.locked!r}, which is not known here", key=state.locked)
+    return state
+
+
 def _ended(state: RunState) -> Ended:
+    readable(state)
     return Ended(state.run_id, state.status, state.result, state.error)

@@ -203,6 +203,7 @@ async def wake(session: Session, run_id: str | None, key: str | None, workflow: 
 async def history(session: Session, run_id: str | None, key: str | None, workflow: str | None, export: Path | None) -> None:
     """Print a run's journal: what replay works from, entry by entry."""
     from aiki.cli.journal import entry_document, entry_rows
+    from aiki.client.handle import readable
 
     chosen = find_id(run_id, key, workflow)
     async with await session.connect() as client:
@@ -214,6 +215,8 @@ async def history(session: Session, run_id: str | None, key: str | None, workflo
         if found is None:
             await (await client.handle(chosen)).get_status()  # queued, or RunNotFound
         entries = [] if found is None else found.journal
+        if found is not None:
+            readable(found.state)
     if session.as_json:
         emit([entry_document(entry) for entry in entries])
     else:
