@@ -45,7 +45,7 @@ def test_the_list_of_dead_letters(aiki: Command) -> None:
     first, second = (letter["id"] for letter in letters)
     shown = aiki.json("dlq", "show", first)
     assert shown["letter"]["code"] == "unreadable"
-    assert [message["data"] for message in shown["messages"]] == ["wQ=="]
+    assert [message["data"] for message in shown["messages"]] == ["xw=="]
     assert "it cannot be read" in aiki("dlq", "show", first).stdout
     assert any("dead letters" in line and "warn" in line for line in aiki("doctor").stdout.splitlines())
     assert aiki.json("dlq", "drop", first) == [{"id": first, "done": "dropped"}]
