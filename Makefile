@@ -4,6 +4,8 @@
 .PHONY: help setup lock lint mypy format test test-long demo bench changes clean
 SHELL := /bin/sh
 
+# Tests that run at a time. Most of them wait for something, so two cores do more than two.
+JOBS ?= 3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
@@ -52,10 +54,11 @@ format: setup ## put the code into shape
 	$(BIN)/ruff format .
 
 test: lint ## linters, types and all tests but the long ones
-	$(BIN)/pytest -m 'not long' $(ARGS)
+	$(BIN)/pytest -m 'not long' -n $(JOBS) --dist loadfile $(ARGS)
 
 test-long: lint ## all tests, the long ones too
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest -m 'not long' -n $(JOBS) --dist loadfile $(ARGS)
+	$(BIN)/pytest -m long $(ARGS)
 
 demo: setup ## the example `audit`, with a worker killed half-way
 	$(BIN)/python -m examples.demo $(ARGS)
