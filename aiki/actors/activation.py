@@ -76,7 +76,7 @@ from aiki.types.subjects import Subjects
 
 __all__ = ["Activation", "ActivationHost", "ended_of"]
 
-NEAR = 2.5
+NEAR = 4.5
 """Seconds: a timer that is due sooner is waited for in the turn, exactly and without a durable alarm. More than alarms come early by."""
 
 LEAST_WAIT = 1e-5

@@ -37,7 +37,7 @@ from aiki.types.subjects import Subjects
 
 __all__ = ["AGAIN_HEADER", "DEFAULT_QUEUE", "EARLY", "Outbox"]
 
-EARLY = 2.0
+EARLY = 4.0
 """Seconds by which alarms are set ahead of their instants, for the host to wait for the rest.
 
 The server fires dense schedules up to 0.25 s late, and a run that was evicted must be read and replayed before its instant, of which one

@@ -45,6 +45,11 @@ if not how:
             os.unlink(os.path.join(folder, file))
         os.rmdir(folder)
 """
+GARBAGE = "50"
+"""How much garbage the server may hold, in percent of what it needs (`GOGC`, unless the environment says otherwise; Go's own default is
+100): a quarter less memory with many sleeping runs, for no measurable loss of throughput.
+"""
+
 POLL = 0.01
 LOG_LINES = 20
 
@@ -143,6 +148,7 @@ class EmbeddedNats:
             [sys.executable, "-I", "-S", "-c", SUPERVISOR, str(log), str(scratch), *server],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            env={"GOGC": GARBAGE, **os.environ},
             # Out of the terminal's reach: Ctrl-C is for the parent.
             start_new_session=True,
             creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),

@@ -226,7 +226,7 @@ def test_importing_the_sdk_and_the_command_stays_light() -> None:
     program = "import sys, aiki.sdk, aiki.cli.main; print(*sys.modules)"
     assert not set(python(program).split()) & {"nats", "pydantic", "rich", "uvloop"}
     timed = "import time; began = time.process_time(); import aiki.sdk; print(time.process_time() - began)"
-    assert min(float(python(timed)) for _ in range(5)) < 0.25
+    assert min(float(python(timed)) for _ in range(5)) < 0.4
 
 
 def python(program: str) -> str:
