@@ -3,6 +3,7 @@
 Public: ids, names (of workflows, tasks, queues, events), versions, states, instants, idempotency keys, the kind and code of an error.
 """
 
+import functools
 from typing import Literal
 
 import msgspec
@@ -111,8 +112,8 @@ def public_error(error: ErrorInfo | None) -> ErrorInfo | None:
 
 _FIELDS = RunState.__struct_fields__
 _NIL, _EMPTY, _NONE = msgspec.Raw(b"\xc0"), msgspec.Raw(b"\xc4\x00"), msgspec.Raw(b"\x90")
-_BLANKS = {
-    _FIELDS.index(name): blank
+_BLANKS = tuple(
+    (_FIELDS.index(name), blank)
     for name, blank in {
         "input": _EMPTY,
         "input_hash": _EMPTY,
@@ -124,7 +125,7 @@ _BLANKS = {
         "published": _NONE,
         "salt": _EMPTY,
     }.items()
-}
+)
 _MIXED = tuple(_FIELDS.index(name) for name in ("error", "held", "paused", "cancelled"))
 _LOCKED = _FIELDS.index("locked")
 _parts = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
@@ -136,8 +137,17 @@ def _blanked(data: bytes, key: str) -> bytes | None:
     Each commit is sealed, and few have such fields.
     """
     parts = _parts(data)
-    if len(parts) <= _LOCKED - 1 or any(bytes(parts[at]) != b"\xc0" for at in _MIXED):
+    if len(parts) < _LOCKED:
         return None
-    for at, blank in _BLANKS.items():
+    for at in _MIXED:
+        if parts[at] != _NIL:
+            return None
+    for at, blank in _BLANKS:
         parts[at] = blank
-    return encode_state([*parts[:_LOCKED], key])
+    parts[_LOCKED:] = (_locked_with(key),)
+    return encode_state(parts)
+
+
+@functools.lru_cache(64)
+def _locked_with(key: str) -> msgspec.Raw:
+    return msgspec.Raw(encode_state(key))

@@ -17,8 +17,12 @@ class Sealer:
         key = self.codec.active
         if key is None or not data or is_sealed(data):
             return data
+        return self.seal_with(key, data, context.encode(), public)
+
+    def seal_with(self, key: str, data: bytes, context: bytes, public: bytes) -> bytes:
+        """The same, of what is not sealed, with that key."""
         begin = head(key, public)
-        return begin + self.codec.seal(data, begin + context.encode(), key)
+        return begin + self.codec.seal(data, begin + context, key)
 
     def open(self, sealed: Sealed, context: str) -> bytes:
         """`KeyMissing`, `Tampered`."""

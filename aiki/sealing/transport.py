@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from aiki.codec import Codec
-from aiki.sealing.disclosure import context_of, disclose, kind_of, without_secrets
+from aiki.sealing.disclosure import Kind, context_of, disclose, kind_of, without_secrets
 from aiki.sealing.holding import inner_place, released
 from aiki.sealing.inputs import opened_start
 from aiki.sealing.messages import OpenedAnswer, OpenedDelivery, OpenedMessage, answer_context
@@ -23,6 +23,9 @@ __all__ = ["SealedTransport", "sealed"]
 
 TARGET_HEADER = "Nats-Schedule-Target"
 """Of a message that waits for its instant: the subject that it is for."""
+
+MOST_PLACES = 4096
+"""Subjects of which it is remembered how they are treated."""
 
 _log = logging.getLogger("aiki.sealing")
 
@@ -43,6 +46,7 @@ class SealedTransport:
         self._codec = codec
         self.sealer = Sealer(codec)
         self._fetching: set[asyncio.Task[None]] = set()
+        self._places: dict[str, tuple[Kind, bytes]] = {}
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
@@ -51,13 +55,23 @@ class SealedTransport:
 
     def seal(self, subject: str, data: bytes) -> bytes:
         """As it is to stand on that subject."""
-        kind = kind_of(subject)
         key = self._codec.active
-        if key is None or kind == "plain" or not data or is_sealed(data):
+        if key is None or not data or is_sealed(data):
+            return data
+        place = self._places.get(subject) or self._place(subject)
+        kind, context = place
+        if kind == "plain":
             return data
         if kind == "schedule-mail":
             return without_secrets(data)
-        return self.sealer.seal(data, context_of(subject), disclose(kind, data, key))
+        return self.sealer.seal_with(key, data, context, disclose(kind, data, key))
+
+    def _place(self, subject: str) -> tuple[Kind, bytes]:
+        """How that is treated which stands on a subject, and what it is sealed for. A run's commits all stand on the same one."""
+        if len(self._places) >= MOST_PLACES:
+            self._places.clear()
+        made = self._places[subject] = (kind_of(subject), context_of(subject).encode())
+        return made
 
     def publish(self, subject: str, data: bytes, **options: Any) -> "asyncio.Future[Ack]":
         """Sealed for its subject."""

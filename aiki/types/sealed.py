@@ -9,6 +9,7 @@ Two layouts begin with a byte that begins neither MessagePack nor JSON:
 what the inner value was sealed for; whoever opens it checks that this is what the place calls for.
 """
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
@@ -48,8 +49,13 @@ def is_sealed(data: bytes) -> bool:
 
 def head(key: str, public: bytes) -> bytes:
     """What stands before the codec's bytes."""
+    return _beginning(key) + len(public).to_bytes(4, "big") + public
+
+
+@functools.lru_cache(64)
+def _beginning(key: str) -> bytes:
     id = key.encode()
-    return b"%b%c%b%b%b" % (_SEALED, len(id), id, len(public).to_bytes(4, "big"), public)
+    return b"%b%c%b" % (_SEALED, len(id), id)
 
 
 def wrap(key: str, public: bytes, body: bytes) -> bytes:
