@@ -12,6 +12,7 @@ from typing import Any, Literal, Self, TypeVar
 from aiki import telemetry
 from aiki.actors import history, roster
 from aiki.actors.history import Recorded
+from aiki.actors.lines import Lines
 from aiki.actors.server_clock import ServerClock
 from aiki.actors.versions import RetiredVersions
 from aiki.client.advice import Advice, advise
@@ -22,6 +23,7 @@ from aiki.client.ends import Ends
 from aiki.client.event import Event
 from aiki.client.handle import UNKNOWN, RunHandle
 from aiki.client.history import RunHistory
+from aiki.client.holders import find_or_reserve, refuses
 from aiki.client.imports import KEPT, import_history
 from aiki.client.limits import LimitView, read_limits
 from aiki.client.many import Many
@@ -48,6 +50,7 @@ from aiki.types.errors import DefinitionError, IdempotencyConflict, KeyMissing
 from aiki.types.identifiers import RunId, is_run_id, keyed_run_id, new_run_id
 from aiki.types.messages import Fork, Start, decode_mail, encode, peek_mail
 from aiki.types.names import check_key, check_name
+from aiki.types.run_limit import RunLimit
 from aiki.types.states import STATES, is_final
 from aiki.types.subjects import Subjects
 from aiki.types.trigger import Trigger
@@ -97,6 +100,8 @@ class Client(Many):
         self.reads_server_clock = reads_server_clock
         self.clock = self.server_clock(clock or SystemClock())
         self.store = RunStore(transport, self.subjects)
+        self.lines = Lines(transport, self.subjects, self.clock.now)
+        """Of runs of workflows with a limit."""
         self.ends = Ends(transport, self.subjects)
         self.said: BoundedMap[str, str] = BoundedMap(MOST_REMEMBERED)
         """The id of what was asked of a run last, by run."""
@@ -281,8 +286,12 @@ class Client(Many):
         trigger: Trigger | None = None,
         events: Collection[str] | None = None,
         fork: Fork | None = None,
+        priority: int = 0,
+        limit: RunLimit | None = None,
     ) -> RunHandle[Output]:
         """Start a run of a workflow by name, with a payload that is JSON already; `Workflow.enqueue` is the typed way.
+
+        `limit`: what the workflow declares. Without it, what is over the limit is found out by the worker that takes the start up.
 
         When it has returned, the run happens, whatever dies after that. One round trip; two with an idempotency key.
         """
@@ -294,6 +303,8 @@ class Client(Many):
             check_key(idempotency_key)
         check_name(workflow, "workflow")
         check_name(version, "version")
+        if limit is not None:
+            limit.key(payload)  # refused here rather than later
         run_id = new_run_id() if idempotency_key is None else keyed_run_id(workflow, idempotency_key)
         await self.ends.listen()
         with telemetry.client_span("enqueue", workflow, run_id):
@@ -313,7 +324,13 @@ class Client(Many):
                 due=due if due > now else None,
                 fork=fork,
                 salt=self._salt(),
+                priority=priority,
             )
+            if limit is not None and refuses(limit, start):
+                await self.retired.check(workflow, version)
+                existing = None if idempotency_key is None else await self._recorded_hash(start)
+                if existing is None and (other := await find_or_reserve(self, start, limit)) is not None:
+                    return RunHandle(self, RunId(other.run_id), workflow, other.version, output, events)
             if idempotency_key is None:
                 await self.retired.check(workflow, version)
                 self.ends.expect(run_id)
