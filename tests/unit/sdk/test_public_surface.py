@@ -13,7 +13,7 @@ SURFACE = {
         Concurrency Context
         DeadLetterView DefinitionError ErrorInfo Event EventTimeout Graph HookInfo IdempotencyConflict ImportRefused InvalidGraph
         InvalidName InvalidSchedule KeyMissing KeyProvider
-        LetterNotFound NonDeterminismError NotRetryable PayloadError PayloadTooLarge Progress
+        LetterNotFound LimitReached NonDeterminismError NotRetryable PayloadError PayloadTooLarge Progress
         QueryFailed QueueView Rate ResultTimeout Retention Retry RetryAfter RunEnded RunHandle RunId RunNotFound RunPoisoned RunStatus
         RunView Saga SagaFailed Schedule ScheduleConflict ScheduleHandle ScheduleId ScheduleNotFound ScheduleView StepNotFound
         Tampered Task
