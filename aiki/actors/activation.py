@@ -23,6 +23,7 @@ from aiki.actors.batch import BATCH, BATCH_BYTES, identity, in_order, weight
 from aiki.actors.definitions import RunDefinition
 from aiki.actors.envelope import Envelope, LocalEnvelope
 from aiki.actors.evidence import Evidence, Poisoned, Trial, TriedElsewhere
+from aiki.actors.gatherings import Gatherings
 from aiki.actors.held import bury_run, is_held, is_terminated, keep_mail, poisoned_run
 from aiki.actors.keeping import keeping_of
 from aiki.actors.lines import LineFull, Lines
@@ -117,6 +118,7 @@ class ActivationHost(Protocol):
     dead: DeadStore
     evidence: Evidence
     lines: Lines
+    gatherings: Gatherings
     outbox: Outbox
     watchdog: Watchdog
     results: Results
@@ -468,7 +470,7 @@ class Activation:
         """Read the run and replay it, or begin it; None when there is nothing (more) to do."""
         start = next((e.message for e in self._batch if isinstance(e.message, Start)), None)
         # What a first delivery starts is most likely new: its state is not read before that matters (`_verify`).
-        guess = start is not None and not self._doubtful and self.definition.run_limit is None
+        guess = start is not None and not self._doubtful and self.definition.run_limit is None and not start.debounce
         self._doubtful = True
         stored = None if guess else await self._stored.read()
         if guess:

@@ -5,9 +5,11 @@ from typing import Protocol
 import msgspec
 
 from aiki.actors.definitions import RunDefinition
+from aiki.actors.gatherings import Gatherings
 from aiki.actors.lines import Lines, limit_reached
-from aiki.journal import Line, RunState
+from aiki.journal import Gathered, Line, RunState
 from aiki.lines import Place
+from aiki.schema import payload_hash
 from aiki.types.errors import LimitReached
 from aiki.types.states import is_final
 
@@ -26,12 +28,15 @@ class HasLines(Protocol):
     """A host, as far as it is needed here."""
 
     lines: Lines
+    gatherings: Gatherings
 
 
 def must_ask(definition: RunDefinition, state: RunState, now: float, *, new: bool) -> bool:
-    """Whether this run needs a place and has none, as far as it knows."""
+    """Whether this run needs its payload, or a place, and has none, as far as it knows."""
     if is_final(state.status) or state.imported:
         return False
+    if state.gathered is not None and not state.gathered.taken:
+        return state.begins_at is None or state.begins_at <= now
     if state.line is not None:
         return state.line.waits
     if definition.run_limit is None:
@@ -48,9 +53,10 @@ async def take_place(
     What has begun before, retried, reset or `forked`, has its place whatever the limit. Raises what the key's function raises, `LineFull`,
     and `PayloadError`.
     """
+    if state.gathered is not None and not state.gathered.taken and not await _take_payload(host, state, state.gathered, now):
+        return None
     limit, line = definition.run_limit, state.line
-    if limit is None:  # it was taken off
-        assert line is not None
+    if limit is None:  # or it was taken off
         _begin(state, line, now)
         return None
     first = line is None
@@ -74,8 +80,21 @@ async def take_place(
     return None
 
 
-def _begin(state: RunState, line: Line, now: float) -> None:
-    state.line = msgspec.structs.replace(line, waits=False)
+async def _take_payload(host: HasLines, state: RunState, gathered: Gathered, now: float) -> bool:
+    """Whether a debounced run has come to its instant; then its payload is that of the last call."""
+    found = await host.gatherings.close(state.workflow, gathered.key, state.run_id, now)
+    if isinstance(found, float):
+        state.begins_at = found
+        return False
+    if found is not None:
+        state.input, state.input_hash = found, payload_hash(found)
+    state.gathered = msgspec.structs.replace(gathered, taken=True)
+    return True
+
+
+def _begin(state: RunState, line: Line | None, now: float) -> None:
+    if line is not None:
+        state.line = msgspec.structs.replace(line, waits=False)
     if state.begins_at is not None:
         state.begins_at, state.alarms = now, []
 
@@ -83,6 +102,8 @@ def _begin(state: RunState, line: Line, now: float) -> None:
 async def give_place_back(host: HasLines, definition: RunDefinition, state: RunState) -> None:
     """A run has ended: who waits for its place moves in."""
     line = state.line
+    if state.gathered is not None and state.gathered.taken:
+        await host.gatherings.forget(state.workflow, state.gathered.key, state.run_id)
     if line is not None:
         await host.lines.leave(state.workflow, line.key, state.run_id, line.stay)
     elif definition.run_limit is not None and not state.imported:

@@ -22,6 +22,7 @@ __all__ = [
     "ChildRun",
     "Continued",
     "Entry",
+    "Gathered",
     "Ignored",
     "Line",
     "Marked",
@@ -371,6 +372,13 @@ class Archival(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True)
     imported_at: float | None = None
 
 
+class Gathered(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
+    """The run of a debounced start: under that key its payload is gathered, until it has `taken` it."""
+
+    key: str
+    taken: bool = False
+
+
 class Line(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
     """Where a run of a workflow with a limit stands: in the line of that key. See `aiki.lines.Place` for the rest.
 
@@ -454,6 +462,7 @@ class RunState(msgspec.Struct, array_like=True, kw_only=True, omit_defaults=True
     """See `Start.priority`."""
     line: Line | None = None
     """Of a workflow with a limit, from when it has come to it."""
+    gathered: Gathered | None = None
 
     @property
     def awaits_archive(self) -> bool:
@@ -505,6 +514,7 @@ def new_run(start: Start, now: float) -> RunState:
         salt=start.salt,
         locked=start.locked,
         priority=start.priority,
+        gathered=Gathered(start.debounce) if start.debounce else None,
     )
 
 

@@ -58,10 +58,13 @@ def enter(line: LineState, place: Place, count: int, *, waits: bool = True, forc
                 line.inside[index] = place
             break
     else:
-        line.waiting = [each for each in line.waiting if each.run_id != place.run_id]
+        others = [each for each in line.waiting if each.run_id != place.run_id]
         if forced:
+            line.waiting = others
             line.inside.append(place)
-        elif waits or len(line.inside) < count:
+        elif not waits and len(line.inside) >= count:
+            line.waiting = others
+        elif len(others) == len(line.waiting):
             line.waiting.append(place)
     _move_up(line)
     line.untold = [run_id for run_id in line.untold if run_id != place.run_id]  # it is about to know
@@ -90,7 +93,7 @@ def older(line: LineState, run_id: str) -> list[Place]:
 
 
 def _move_up(line: LineState) -> None:
-    line.waiting.sort(key=lambda place: (-place.priority, place.since, place.run_id))
+    line.waiting.sort(key=lambda place: (-place.priority, place.since))
     free = max(0, line.count - len(line.inside))
     moved, line.waiting = line.waiting[:free], line.waiting[free:]
     line.inside += moved

@@ -11,6 +11,7 @@ from typing import Any, Literal, Self, TypeVar
 
 from aiki import telemetry
 from aiki.actors import history, roster
+from aiki.actors.gatherings import Gatherings
 from aiki.actors.history import Recorded
 from aiki.actors.lines import Lines
 from aiki.actors.server_clock import ServerClock
@@ -18,6 +19,7 @@ from aiki.actors.versions import RetiredVersions
 from aiki.client.advice import Advice, advise
 from aiki.client.cached import CachedView, clear_cached, invalidate_cached, read_cached
 from aiki.client.dead_letters import DeadLetters
+from aiki.client.debounced import start_debounced
 from aiki.client.declared import Declared
 from aiki.client.ends import Ends
 from aiki.client.event import Event
@@ -45,6 +47,7 @@ from aiki.schema import Schema, payload_hash
 from aiki.sealing import sealed
 from aiki.transport.port import Ack, Transport
 from aiki.transport.surely import surely
+from aiki.types.debounce import Debounce
 from aiki.types.duration import Duration, seconds
 from aiki.types.errors import DefinitionError, IdempotencyConflict, KeyMissing
 from aiki.types.identifiers import RunId, is_run_id, keyed_run_id, new_run_id
@@ -102,6 +105,8 @@ class Client(Many):
         self.store = RunStore(transport, self.subjects)
         self.lines = Lines(transport, self.subjects, self.clock.now)
         """Of runs of workflows with a limit."""
+        self.gatherings = Gatherings(transport, self.subjects)
+        """Of debounced starts."""
         self.ends = Ends(transport, self.subjects)
         self.said: BoundedMap[str, str] = BoundedMap(MOST_REMEMBERED)
         """The id of what was asked of a run last, by run."""
@@ -288,6 +293,7 @@ class Client(Many):
         fork: Fork | None = None,
         priority: int = 0,
         limit: RunLimit | None = None,
+        debounce: Debounce | None = None,
     ) -> RunHandle[Output]:
         """Start a run of a workflow by name, with a payload that is JSON already; `Workflow.enqueue` is the typed way.
 
@@ -303,6 +309,13 @@ class Client(Many):
             check_key(idempotency_key)
         check_name(workflow, "workflow")
         check_name(version, "version")
+        if debounce is not None:
+            if not isinstance(debounce, Debounce):
+                raise DefinitionError(f"debounce must be a Debounce, for example Debounce(key, 5), not {debounce!r}", what="debounce")
+            if idempotency_key is not None or trigger is not None or fork is not None:
+                raise DefinitionError(
+                    "a debounced start has a run and an instant of its own: no idempotency_key, no trigger", what="debounce"
+                )
         if limit is not None:
             limit.key(payload)  # refused here rather than later
         run_id = new_run_id() if idempotency_key is None else keyed_run_id(workflow, idempotency_key)
@@ -326,6 +339,9 @@ class Client(Many):
                 salt=self._salt(),
                 priority=priority,
             )
+            if debounce is not None:
+                await self.retired.check(workflow, version)
+                return RunHandle(self, await start_debounced(self, start, debounce), workflow, version, output, events)
             if limit is not None and refuses(limit, start):
                 await self.retired.check(workflow, version)
                 existing = None if idempotency_key is None else await self._recorded_hash(start)
@@ -334,7 +350,7 @@ class Client(Many):
             if idempotency_key is None:
                 await self.retired.check(workflow, version)
                 self.ends.expect(run_id)
-                await self._send_start(start)
+                await self.send_start(start)
             elif (existing := await self._start_keyed(start)) is not None and on_conflict == "error":
                 self._compare(start, existing)
         return RunHandle(self, run_id, workflow, version, output, events)
@@ -342,7 +358,7 @@ class Client(Many):
     def _salt(self) -> bytes:
         return secrets.token_bytes(16) if self.codec is not None and self.codec.active is not None else b""
 
-    async def _send_start(self, start: Start, message_id: str | None = None) -> bool:
+    async def send_start(self, start: Start, message_id: str | None = None) -> bool:
         """Store the start; False when it was stored before."""
         data = encode(start)
         sure = await surely(lambda: self._store_start(start, data, message_id or f"{start.run_id}/start"), within=START_WITHIN)
@@ -361,7 +377,7 @@ class Client(Many):
         existing = await self._recorded_hash(start)
         if existing is None:
             await self.retired.check(start.workflow, start.version)
-        if existing is not None or await self._send_start(start):
+        if existing is not None or await self.send_start(start):
             return existing
         # Stored a moment ago by somebody: it waits in the mailbox (perhaps another version's), or a worker has just taken it up.
         waiting = await self.waiting_start(start.workflow, start.version, start.run_id)
@@ -370,7 +386,7 @@ class Client(Many):
         if (existing := await self._recorded_hash(start)) is not None:
             return existing
         # The run has ended and expired, and the stream still remembers its start: this is another run.
-        await self._send_start(start, f"{start.run_id}/start/{secrets.token_hex(8)}")
+        await self.send_start(start, f"{start.run_id}/start/{secrets.token_hex(8)}")
         return None
 
     async def _recorded_hash(self, start: Start) -> bytes | None:

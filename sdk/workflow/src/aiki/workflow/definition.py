@@ -12,6 +12,7 @@ from aiki.journal import CLEANUP, ChildRun, ParentClose, RunMachine
 from aiki.schedules import Schedule
 from aiki.schema import Schema, read_signature
 from aiki.types.admission import Concurrency
+from aiki.types.debounce import Debounce
 from aiki.types.duration import Duration, seconds
 from aiki.types.errors import DefinitionError
 from aiki.types.identifiers import RunId, keyed_run_id
@@ -259,6 +260,7 @@ class Workflow(Generic[Input, Output]):
         on_conflict: OnConflict = "error",
         trigger: Trigger | None = None,
         priority: int = 0,
+        debounce: Debounce | None = None,
     ) -> RunHandle[Output]: ...
     @overload
     async def enqueue(
@@ -270,6 +272,7 @@ class Workflow(Generic[Input, Output]):
         on_conflict: OnConflict = "error",
         trigger: Trigger | None = None,
         priority: int = 0,
+        debounce: Debounce | None = None,
     ) -> RunHandle[Output]: ...
 
     async def enqueue(
@@ -281,11 +284,13 @@ class Workflow(Generic[Input, Output]):
         on_conflict: OnConflict = "error",
         trigger: Trigger | None = None,
         priority: int = 0,
+        debounce: Debounce | None = None,
     ) -> RunHandle[Output]:
         """Start a run. When this has returned, the run happens, whatever dies after that.
 
         The same `idempotency_key` finds the same run. With another payload that is an `IdempotencyConflict`, unless
         `on_conflict="return_existing"`. `priority` (0 to 9): among the starts that wait at the workflow's limit, the highest comes first.
+        `debounce`: calls with the same key become one run, which begins with the last payload when none has come for a while.
         Raises `PayloadError` when `payload` does not fit, and `LimitReached`, before anything is stored.
         """
         check_run_priority(priority, self.run_limit)
@@ -301,6 +306,7 @@ class Workflow(Generic[Input, Output]):
             events=self.events,
             priority=priority,
             limit=self.run_limit,
+            debounce=debounce,
         )
 
     @overload
