@@ -15,6 +15,8 @@ class Gathering(msgspec.Struct, array_like=True, kw_only=True, omit_defaults=Tru
     first_at: float
     due: float
     calls: int = 1
+    call: str = ""
+    """The id of the last one: its sender may not have heard that it counts."""
     closed: bool = False
     earlier: dict[str, bytes] = {}
     """The payloads of runs before this one that may not have taken them yet, by id."""

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from aiki.journal import decode_state
-from aiki.sdk import Client, Concurrency, Context, LimitReached, NotRetryable, RunEnded, RunNotFound, TaskContext, task, workflow
+from aiki.sdk import Client, Concurrency, Context, LimitReached, NotRetryable, RunEnded, RunHandle, RunNotFound, TaskContext, task, workflow
 from aiki.transport import Faults
 from aiki.types.errors import RunError, TransportError
 from aiki.types.states import is_final
@@ -111,10 +111,10 @@ class World:
             return
         order = self.order(number)
         priority = chance.choice((0, 0, 5))
-        while True:
+        handle: RunHandle[int] | None = None
+        while handle is None:
             try:
                 handle = await self.kinds[mode].enqueue(client, order, priority=priority, idempotency_key=f"run-{number}")
-                break
             except LimitReached:
                 assert mode == "reject"
                 self.ends["refused"] += 1
