@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from aiki.sdk import Client, Concurrency, Context, Debounce, workflow
+from aiki.sdk import AesGcmCodec, Client, Concurrency, Context, Debounce, workflow
 from aiki.transport import Faults
 from aiki.types.errors import TransportError
 from tests.simulation.scenes import FAULTS, play
@@ -57,4 +57,5 @@ def test_kills_and_faults(seed: int) -> None:
     world = World(seed)
     options: dict[str, Any] = {"kills": seed % 6, "faults": FAULTS if seed % 3 else Faults(), "replay": seed % 5 == 0}
     options["cached_runs"] = 1 if seed % 4 == 0 else 5000
+    options["codec"] = AesGcmCodec(keys={"k1": bytes(32)}, active="k1") if seed % 7 == 0 else None
     play(seed, world.definitions, [world.scene] * 6, chance=world.chance, **options)

@@ -12,7 +12,20 @@ import msgspec
 import pytest
 
 from aiki.journal import decode_state
-from aiki.sdk import Client, Concurrency, Context, LimitReached, NotRetryable, RunEnded, RunHandle, RunNotFound, TaskContext, task, workflow
+from aiki.sdk import (
+    AesGcmCodec,
+    Client,
+    Concurrency,
+    Context,
+    LimitReached,
+    NotRetryable,
+    RunEnded,
+    RunHandle,
+    RunNotFound,
+    TaskContext,
+    task,
+    workflow,
+)
 from aiki.transport import Faults
 from aiki.types.errors import RunError, TransportError
 from aiki.types.states import is_final
@@ -159,5 +172,6 @@ def test_kills_and_faults(seed: int) -> None:
     world.retried = set()
     options: dict[str, Any] = {"kills": seed % 6, "faults": FAULTS if seed % 3 else Faults(), "replay": seed % 5 == 0}
     options["cached_runs"] = 1 if seed % 4 == 0 else 5000
+    options["codec"] = AesGcmCodec(keys={"k1": bytes(32)}, active="k1") if seed % 7 == 0 else None
     scenes = [*[world.scene] * 14, world.last]
     play(seed, world.definitions, scenes, on_fleet=world.meet, chance=world.chance, resets=True, **options)
