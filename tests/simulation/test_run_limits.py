@@ -56,7 +56,9 @@ class World:
 
         @task(name="work")
         async def work(order: tuple[str, Order], context: TaskContext) -> int:
-            self.fleet.began("work", context)
+            # A dispatch whose publish was lost may be stored after its withdrawal, and then a run that was retried shows it once more.
+            if context.run_id not in self.retried:
+                self.fleet.began("work", context)
             mode, body = order
             self._at_work(mode, body.customer, context.run_id)
             try:
