@@ -23,12 +23,15 @@ from aiki.actors.batch import BATCH, BATCH_BYTES, identity, in_order, weight
 from aiki.actors.definitions import RunDefinition
 from aiki.actors.envelope import Envelope, LocalEnvelope
 from aiki.actors.evidence import Evidence, Poisoned, Trial, TriedElsewhere
+from aiki.actors.gatherings import Gatherings
 from aiki.actors.held import bury_run, is_held, is_terminated, keep_mail, poisoned_run
 from aiki.actors.keeping import keeping_of
+from aiki.actors.lines import LineFull, Lines
 from aiki.actors.local import LocalSteps
 from aiki.actors.outbox import Outbox
 from aiki.actors.queries import ask_code, machine_of
 from aiki.actors.results import Results
+from aiki.actors.standing import LINE_FULL_FOR, give_place_back, must_ask, take_place
 from aiki.actors.stored import StoredRun
 from aiki.actors.tally import Tallies
 from aiki.actors.topology import ACK_WAIT
@@ -114,6 +117,8 @@ class ActivationHost(Protocol):
     store: RunStore
     dead: DeadStore
     evidence: Evidence
+    lines: Lines
+    gatherings: Gatherings
     outbox: Outbox
     watchdog: Watchdog
     results: Results
@@ -238,6 +243,10 @@ class Activation:
                     await self._put_aside(reason)
                 except (asyncio.CancelledError, NotConnected):
                     raise
+                except LineFull as full:
+                    _log.warning("run %s: %s; it is tried again in %g s", self.run_id, full, LINE_FULL_FOR)
+                    self.evict()
+                    self._refuse_all(LINE_FULL_FOR)
                 except CodecError as error:
                     self._host.unreadable.mark(self.run_id, error, self._host.now())
                     self.evict()
@@ -278,6 +287,8 @@ class Activation:
                     await self._complete_words(machine)
                     break
             now = self._host.now()
+            if must_ask(self.definition, machine.state, now, new=False):
+                now = await self._take_place(machine, now)
             self._apply(machine, now, failure)
             for word in machine.asked_back:
                 await self._go_back(machine, word, now)
@@ -417,7 +428,7 @@ class Activation:
         self._inherited = False
         if self._replies:
             self._answer(machine)
-        if machine.state.begins_at is not None:
+        if machine.state.begins_at is not None and machine.state.line is None:
             await self._host.outbox.forget_start(self.run_id)
         return due
 
@@ -459,7 +470,7 @@ class Activation:
         """Read the run and replay it, or begin it; None when there is nothing (more) to do."""
         start = next((e.message for e in self._batch if isinstance(e.message, Start)), None)
         # What a first delivery starts is most likely new: its state is not read before that matters (`_verify`).
-        guess = start is not None and not self._doubtful
+        guess = start is not None and not self._doubtful and self.definition.run_limit is None and not start.debounce
         self._doubtful = True
         stored = None if guess else await self._stored.read()
         if guess:
@@ -475,6 +486,8 @@ class Activation:
             state = new_run(start, self._host.now())
             if start.fork is not None:
                 return await self._begin_fork(state, start.fork)
+            if must_ask(self.definition, state, now := self._host.now(), new=True):
+                return await self._begin_in_line(state, now)
         elif start is not None and is_final(stored.state) and decode_state(stored.value).imported:
             state = new_run(start, self._host.now())  # a copy that somebody looks at has no say
         elif start is not None and not self._serves(state := decode_state(stored.value)):
@@ -514,11 +527,45 @@ class Activation:
         await self._end_again(state)
         return None
 
+    async def _begin_in_line(self, state: RunState, now: float) -> RunMachine:
+        """A new run of a workflow with a limit: it begins, waits for its place, or is not to be."""
+        self._stored.take(None, state)
+        self._sent.clear()
+        why: Exception | None
+        try:
+            why = await take_place(self._host, self.definition, state, now)
+        except (NotConnected, LineFull, Conflict):
+            raise
+        except Exception as error:  # the payload's, or the key's
+            why = error
+        if why is None:
+            await self._suspect([])
+            return self._begin(state, [])
+        self._machine = machine = machine_of(self.definition, state, [], self._host.environment)
+        machine.fail(why, now)
+        return machine
+
+    async def _take_place(self, machine: RunMachine, now: float) -> float:
+        """A run that waits, or has come to its instant, asks for its place; answers the instant at which it has been answered."""
+        why: Exception | None
+        try:
+            why = await take_place(self._host, self.definition, machine.state, now)
+        except (AikiError, ValueError, TypeError, LookupError, AttributeError) as error:
+            if isinstance(error, NotConnected | Conflict):
+                raise
+            why = error
+        machine.dirty = True
+        if why is not None:
+            machine.fail(why, now)
+        return now
+
     async def _begin_fork(self, state: RunState, fork: Fork) -> RunMachine:
         """A new run that begins with another one's journal."""
         self._stored.take(None, state)
         self._sent.clear()
         try:
+            if must_ask(self.definition, state, now := self._host.now(), new=True):
+                await take_place(self._host, self.definition, state, now, forked=True)
             journal = await self._stored.forked(state, fork, self._host.now())
             await self._suspect(journal)
         except (AikiError, Poisoned) as error:
@@ -634,6 +681,7 @@ class Activation:
     async def _end(self, machine: RunMachine) -> None:
         state = machine.state
         self._host.outbox.forget_alarms(state)
+        await give_place_back(self._host, self.definition, state)
         await self._host.run_ended(state)
         if state.outbox:
             # Whoever reads the final state need not send this again.
@@ -647,6 +695,7 @@ class Activation:
     async def _end_again(self, state: RunState) -> None:
         """Messages have reached a run that has ended: its host may have died before it had told everybody."""
         await self._stored.end_again(state)
+        await give_place_back(self._host, self.definition, state)
         if state.awaits_archive:
             await self._host.ask_for_archive(state)
         if state.outbox:

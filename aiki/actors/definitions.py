@@ -8,6 +8,7 @@ from aiki.types.admission import Admission
 from aiki.types.pulse import Pulse
 from aiki.types.retention import Retention
 from aiki.types.retry import Retry
+from aiki.types.run_limit import RunLimit
 
 __all__ = ["RunDefinition", "TaskDefinition"]
 
@@ -44,6 +45,10 @@ class RunDefinition(Protocol):
     @property
     def on_nondeterminism(self) -> Literal["fail", "hold"]:
         """What becomes of a run that the code does not fit."""
+
+    @property
+    def run_limit(self) -> RunLimit | None:
+        """How many of its runs may be under way at a time."""
 
     def program(self, machine: RunMachine) -> Coroutine[Any, Any, bytes]:
         """The code of one run."""

@@ -18,7 +18,9 @@ from aiki.actors.cache import ActivationCache
 from aiki.actors.definitions import RunDefinition
 from aiki.actors.envelope import ABSENT, Envelope, MailEnvelope, WarmEnvelope
 from aiki.actors.evidence import Evidence
+from aiki.actors.gatherings import Gatherings
 from aiki.actors.held import bury_unreadable
+from aiki.actors.lines import Lines
 from aiki.actors.outbox import Outbox
 from aiki.actors.queries import ask_stored
 from aiki.actors.results import Results
@@ -94,6 +96,8 @@ class Host:
         self.unreadable = Unreadable(self.store, worker_id, self.id)
         self.commits = Turnstile(COMMITS)
         self.now = self.clock.now
+        self.lines = Lines(transport, subjects, self.now)
+        self.gatherings = Gatherings(transport, subjects)
         self.doubt_before = 0.0
         """What was stored before this instant may have been acknowledged already, to a server that died."""
         self.keepers: list[Callable[[], bool]] = []

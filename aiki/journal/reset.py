@@ -21,8 +21,10 @@ from aiki.journal.state import (
     RunState,
     Updated,
     WasReset,
+    come_again,
 )
 from aiki.types.messages import Reset
+from aiki.types.states import is_final
 
 __all__ = ["NewJournal", "forked", "place_of", "reset"]
 
@@ -58,6 +60,8 @@ def reset(state: RunState, journal: Sequence[Entry], word: Reset, now: float) ->
     told = state.published[-1].number if state.published else 0
     entry = WasReset(now, word.id, word.address, word.ordinal, word.reason, known, told)
     state.outbox = [owed for owed in state.outbox if not isinstance(owed, OutDispatch | OutAlarm)]
+    if is_final(state.status):
+        come_again(state)
     discard_segments(state)
     for step in state.pending:
         step.left = True

@@ -13,7 +13,7 @@ def standing(state: RunState, steps: Iterable[PendingStep], *, sleeps: bool) -> 
     if state.paused is not None:
         return "paused"
     if state.begins_at is not None:
-        return "scheduled"
+        return "queued" if state.line is not None and state.line.waits else "scheduled"
     if state.retry_at is not None:
         return "awaiting_retry"
     retries = children = False

@@ -22,7 +22,9 @@ __all__ = [
     "ChildRun",
     "Continued",
     "Entry",
+    "Gathered",
     "Ignored",
+    "Line",
     "Marked",
     "OutAlarm",
     "OutChild",
@@ -49,6 +51,7 @@ __all__ = [
     "WasReset",
     "Woken",
     "begun_again",
+    "come_again",
     "decode_entries",
     "decode_state",
     "encode_entry",
@@ -369,6 +372,25 @@ class Archival(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True)
     imported_at: float | None = None
 
 
+class Gathered(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
+    """The run of a debounced start: under that key its payload is gathered, until it has `taken` it."""
+
+    key: str
+    taken: bool = False
+
+
+class Line(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
+    """Where a run of a workflow with a limit stands: in the line of that key. See `aiki.lines.Place` for the rest.
+
+    `waits`: it has no place yet, as far as it knows; until then `begins_at` is when it looks again.
+    """
+
+    key: str
+    since: float
+    stay: int = 1
+    waits: bool = False
+
+
 class RunState(msgspec.Struct, array_like=True, kw_only=True, omit_defaults=True):
     """One run. `operation` names the commit that wrote it, so that a write with an unknown outcome can be recognised.
 
@@ -436,6 +458,11 @@ class RunState(msgspec.Struct, array_like=True, kw_only=True, omit_defaults=True
     """See `Start.salt`."""
     locked: str = ""
     """See `Start.locked`."""
+    priority: int = 0
+    """See `Start.priority`."""
+    line: Line | None = None
+    """Of a workflow with a limit, from when it has come to it."""
+    gathered: Gathered | None = None
 
     @property
     def awaits_archive(self) -> bool:
@@ -486,6 +513,8 @@ def new_run(start: Start, now: float) -> RunState:
         queue=start.queue,
         salt=start.salt,
         locked=start.locked,
+        priority=start.priority,
+        gathered=Gathered(start.debounce) if start.debounce else None,
     )
 
 
@@ -502,8 +531,15 @@ def begun_again(state: RunState, journal: list[Entry], now: float, id: str) -> l
     state.status, state.error, state.finished_at, state.retry_at, state.begins_at = "running", None, None, None, None
     state.cancelled, state.pending, state.outbox, state.alarms = None, [], [], []
     state.archival = None  # its next end is archived anew
+    come_again(state)
     state.started_at = now
     return [*journal, entry]
+
+
+def come_again(state: RunState) -> None:
+    """A run that has ended goes on: its place was another's."""
+    if state.line is not None:
+        state.line = msgspec.structs.replace(state.line, stay=state.line.stay + 1, waits=True)
 
 
 def reopened(state: RunState) -> RunState:

@@ -4,6 +4,7 @@ from aiki.kv.actor_store import OPERATION_HEADER, STATE_HEADER, ActorStore, Stor
 from aiki.kv.dead_store import DeadStore, KeptMessage
 from aiki.kv.entity_store import EntityStore
 from aiki.kv.gate_store import GateStore
+from aiki.kv.line_store import LineStore
 from aiki.kv.measure_store import Measured, MeasureStore
 from aiki.kv.result_store import LARGEST, CachedResult, ResultStore
 from aiki.kv.run_store import RunStore
@@ -20,6 +21,7 @@ __all__ = [
     "EntityStore",
     "GateStore",
     "KeptMessage",
+    "LineStore",
     "MeasureStore",
     "Measured",
     "ResultStore",

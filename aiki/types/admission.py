@@ -12,9 +12,9 @@ import msgspec
 
 from aiki.types.duration import Duration, seconds
 from aiki.types.errors import DefinitionError
-from aiki.types.names import to_token
+from aiki.types.names import from_token, to_token
 
-__all__ = ["NO_KEY", "Admission", "Concurrency", "Key", "Rate", "key_token", "place_of"]
+__all__ = ["NO_KEY", "Admission", "Concurrency", "Key", "Rate", "key_of", "key_token", "place_of"]
 
 Key = Callable[[Any], str | int]
 """From a task's payload to whatever the limit counts by: a customer's id, say."""
@@ -129,6 +129,13 @@ def key_token(key: object, what: str) -> str:
         raise DefinitionError(f"{what}: a key has 1 to {MAX_KEY} characters, not {len(text)}", where="key")
     token = to_token(text)
     return token if len(token) <= LONG_KEY else f"=={blake2b(text.encode(), digest_size=16).hexdigest()}"
+
+
+def key_of(token: str) -> str | None:
+    """The key of a token; the hash of a long one; None where there is no key."""
+    if token == NO_KEY:
+        return None
+    return token[2:] if token.startswith("==") else from_token(token)
 
 
 def _check_priority(priority: object, what: str) -> None:

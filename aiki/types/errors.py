@@ -11,6 +11,7 @@
     ├── IdempotencyConflict        the same key was used with another payload
     ├── UnknownWorkflow            nobody serves that workflow or version
     ├── VersionRetired             that version of the workflow takes no new runs
+    ├── LimitReached               as many of the workflow's runs are under way as may be
     ├── RunNotFound                there is no run with that id
     ├── RunEnded                   the run has ended: it takes no messages any more
     ├── NotRetryable               the run has not ended, or has a result: it cannot be retried
@@ -98,6 +99,7 @@ __all__ = [
     "JetStreamDisabled",
     "KeyMissing",
     "LetterNotFound",
+    "LimitReached",
     "NatsBinaryMissing",
     "NoResponders",
     "NonDeterminismError",
@@ -223,6 +225,12 @@ class VersionRetired(AikiError):
     """That version of the workflow was retired: it takes no new runs. Fields: `workflow`, `version`, `reason`."""
 
     code = "version_retired"
+
+
+class LimitReached(AikiError):
+    """As many of the workflow's runs are under way as may be at a time. Fields: `workflow`, `count`, `run_ids`: some that are."""
+
+    code = "limit_reached"
 
 
 class RunNotFound(AikiError):

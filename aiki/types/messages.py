@@ -121,6 +121,10 @@ class Start(_Wire, frozen=True, tag="start"):
     """Chance that goes into the addresses of the run's steps, so that what is public does not give payloads away; empty without a codec."""
     locked: str = ""
     """The id of the key that the rest is sealed with: this is the public part."""
+    priority: int = 0
+    """Among the starts that wait at its workflow's limit: the highest comes first."""
+    debounce: str = ""
+    """The key, a token, under which its payload is gathered."""
 
 
 class StepResult(_Wire, frozen=True, tag="result"):

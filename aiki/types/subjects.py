@@ -9,7 +9,8 @@
                                                    aiki.<region>.task.<queue>.<task>.<run id>.<n>.<place: priority, group, age>
               the waiting room of a gate           aiki.<region>.wait.<queue>.<task>.<place>.<run id>.<n>
               the baton of its keeper              aiki.<region>.gate.<queue>.<task>.baton
-    gates     KV bucket aiki-gates-<region>        key <queue>.<task>
+    gates     KV bucket aiki-gates-<region>        key <queue>.<task>; line.<workflow>.<key>: the runs of a workflow with a
+                                                   limit; debounce.<workflow>.<key>: calls that become one run
     schedules KV bucket aiki-schedules-<region>    key <schedule id>; its mailbox is aiki.<region>.mail.schedule.<schedule id>
     actors    KV bucket aiki-actors-<region>       key <type>.<id>; mailbox aiki.<region>.mail.actor.<type>.<id>.<call>, reminders
                                                    aiki.<region>.timer.actor.<type>.<id>.<name>
@@ -199,6 +200,16 @@ class Subjects:
     def gate_key(queue: str, task: str) -> str:
         """The key of a task's gate in a queue: two tokens."""
         return f"{to_token(queue)}.{to_token(task)}"
+
+    @staticmethod
+    def line_key(workflow: str, key: str) -> str:
+        """The key of a line: of a workflow's runs, or (`key`, a token) of some of them. Three tokens, one more than a gate's."""
+        return f"line.{to_token(workflow)}.{key}"
+
+    @staticmethod
+    def gathering_key(workflow: str, key: str) -> str:
+        """The key of the calls that are gathered into one start. Three tokens too."""
+        return f"debounce.{to_token(workflow)}.{key}"
 
     def waiting_room(self, gate: str) -> str:
         """The common part, up to the place, of the subjects of what waits at a gate. `gate` is its key, here and below."""

@@ -1,7 +1,7 @@
-"""A worker process, `python -m tests.chaos.worker URL REGION NAME [talk|tasks|all|sagas|poison|gates]`: "ready" once it serves.
+"""A worker process, `python -m tests.chaos.worker URL REGION NAME [talk|tasks|all|sagas|poison|gates|places]`: "ready" once it serves.
 
 It serves the journey, or runs that are talked to, or the saga, or the tasks that have limits, those with their workflows, what kills
-it, or the task that has a gate.
+it, or the task that has a gate, or the workflow whose runs have places.
 """
 
 import asyncio
@@ -10,6 +10,7 @@ import sys
 from aiki.sdk import Client, Worker
 from tests.chaos.gates import haul, hold
 from tests.chaos.limits import bounded, climb, climber, stuck
+from tests.chaos.places import occupied, stay
 from tests.chaos.poison import POISON
 from tests.chaos.program import flaky, journey, local, remote
 from tests.chaos.sagas import pack, trip, unpack
@@ -28,6 +29,8 @@ async def serve(url: str, region: str, name: str, what: str = "journey") -> None
                 worker.registry.add(deadly)
         elif what == "gates":
             worker.registry.add(haul).add(hold)
+        elif what == "places":
+            worker.registry.add(occupied).add(stay)
         elif what == "talk":
             for definition in TALK:
                 worker.registry.add(definition)

@@ -11,9 +11,9 @@ SURFACE = {
         ActorView AesGcmCodec AikiError Archiver BackfillTooLarge Cache CachedView ChildCancelled ChildFailed ChildHandle ChildTimedOut
         Client Codec CodecError
         Concurrency Context
-        DeadLetterView DefinitionError ErrorInfo Event EventTimeout Graph HookInfo IdempotencyConflict ImportRefused InvalidGraph
+        DeadLetterView Debounce DefinitionError ErrorInfo Event EventTimeout Graph HookInfo IdempotencyConflict ImportRefused InvalidGraph
         InvalidName InvalidSchedule KeyMissing KeyProvider
-        LetterNotFound NonDeterminismError NotRetryable PayloadError PayloadTooLarge Progress
+        LetterNotFound LimitReached NonDeterminismError NotRetryable PayloadError PayloadTooLarge Progress
         QueryFailed QueueView Rate ResultTimeout Retention Retry RetryAfter RunEnded RunHandle RunId RunNotFound RunPoisoned RunStatus
         RunView Saga SagaFailed Schedule ScheduleConflict ScheduleHandle ScheduleId ScheduleNotFound ScheduleView StepNotFound
         Tampered Task

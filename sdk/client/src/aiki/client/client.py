@@ -11,17 +11,21 @@ from typing import Any, Literal, Self, TypeVar
 
 from aiki import telemetry
 from aiki.actors import history, roster
+from aiki.actors.gatherings import Gatherings
 from aiki.actors.history import Recorded
+from aiki.actors.lines import Lines
 from aiki.actors.server_clock import ServerClock
 from aiki.actors.versions import RetiredVersions
 from aiki.client.advice import Advice, advise
 from aiki.client.cached import CachedView, clear_cached, invalidate_cached, read_cached
 from aiki.client.dead_letters import DeadLetters
+from aiki.client.debounced import start_debounced
 from aiki.client.declared import Declared
 from aiki.client.ends import Ends
 from aiki.client.event import Event
 from aiki.client.handle import UNKNOWN, RunHandle
 from aiki.client.history import RunHistory
+from aiki.client.holders import find_or_reserve, refuses
 from aiki.client.imports import KEPT, import_history
 from aiki.client.limits import LimitView, read_limits
 from aiki.client.many import Many
@@ -43,11 +47,13 @@ from aiki.schema import Schema, payload_hash
 from aiki.sealing import sealed
 from aiki.transport.port import Ack, Transport
 from aiki.transport.surely import surely
+from aiki.types.debounce import Debounce
 from aiki.types.duration import Duration, seconds
 from aiki.types.errors import DefinitionError, IdempotencyConflict, KeyMissing
 from aiki.types.identifiers import RunId, is_run_id, keyed_run_id, new_run_id
 from aiki.types.messages import Fork, Start, decode_mail, encode, peek_mail
 from aiki.types.names import check_key, check_name
+from aiki.types.run_limit import RunLimit
 from aiki.types.states import STATES, is_final
 from aiki.types.subjects import Subjects
 from aiki.types.trigger import Trigger
@@ -97,6 +103,10 @@ class Client(Many):
         self.reads_server_clock = reads_server_clock
         self.clock = self.server_clock(clock or SystemClock())
         self.store = RunStore(transport, self.subjects)
+        self.lines = Lines(transport, self.subjects, self.clock.now)
+        """Of runs of workflows with a limit."""
+        self.gatherings = Gatherings(transport, self.subjects)
+        """Of debounced starts."""
         self.ends = Ends(transport, self.subjects)
         self.said: BoundedMap[str, str] = BoundedMap(MOST_REMEMBERED)
         """The id of what was asked of a run last, by run."""
@@ -281,8 +291,13 @@ class Client(Many):
         trigger: Trigger | None = None,
         events: Collection[str] | None = None,
         fork: Fork | None = None,
+        priority: int = 0,
+        limit: RunLimit | None = None,
+        debounce: Debounce | None = None,
     ) -> RunHandle[Output]:
         """Start a run of a workflow by name, with a payload that is JSON already; `Workflow.enqueue` is the typed way.
+
+        `limit`: what the workflow declares. Without it, what is over the limit is found out by the worker that takes the start up.
 
         When it has returned, the run happens, whatever dies after that. One round trip; two with an idempotency key.
         """
@@ -294,6 +309,15 @@ class Client(Many):
             check_key(idempotency_key)
         check_name(workflow, "workflow")
         check_name(version, "version")
+        if debounce is not None:
+            if not isinstance(debounce, Debounce):
+                raise DefinitionError(f"debounce must be a Debounce, for example Debounce(key, 5), not {debounce!r}", what="debounce")
+            if idempotency_key is not None or trigger is not None or fork is not None:
+                raise DefinitionError(
+                    "a debounced start has a run and an instant of its own: no idempotency_key, no trigger", what="debounce"
+                )
+        if limit is not None:
+            limit.key(payload)  # refused here rather than later
         run_id = new_run_id() if idempotency_key is None else keyed_run_id(workflow, idempotency_key)
         await self.ends.listen()
         with telemetry.client_span("enqueue", workflow, run_id):
@@ -313,11 +337,20 @@ class Client(Many):
                 due=due if due > now else None,
                 fork=fork,
                 salt=self._salt(),
+                priority=priority,
             )
+            if debounce is not None:
+                await self.retired.check(workflow, version)
+                return RunHandle(self, await start_debounced(self, start, debounce), workflow, version, output, events)
+            if limit is not None and refuses(limit, start):
+                await self.retired.check(workflow, version)
+                existing = None if idempotency_key is None else await self._recorded_hash(start)
+                if existing is None and (other := await find_or_reserve(self, start, limit)) is not None:
+                    return RunHandle(self, RunId(other.run_id), workflow, other.version, output, events)
             if idempotency_key is None:
                 await self.retired.check(workflow, version)
                 self.ends.expect(run_id)
-                await self._send_start(start)
+                await self.send_start(start)
             elif (existing := await self._start_keyed(start)) is not None and on_conflict == "error":
                 self._compare(start, existing)
         return RunHandle(self, run_id, workflow, version, output, events)
@@ -325,7 +358,7 @@ class Client(Many):
     def _salt(self) -> bytes:
         return secrets.token_bytes(16) if self.codec is not None and self.codec.active is not None else b""
 
-    async def _send_start(self, start: Start, message_id: str | None = None) -> bool:
+    async def send_start(self, start: Start, message_id: str | None = None) -> bool:
         """Store the start; False when it was stored before."""
         data = encode(start)
         sure = await surely(lambda: self._store_start(start, data, message_id or f"{start.run_id}/start"), within=START_WITHIN)
@@ -344,7 +377,7 @@ class Client(Many):
         existing = await self._recorded_hash(start)
         if existing is None:
             await self.retired.check(start.workflow, start.version)
-        if existing is not None or await self._send_start(start):
+        if existing is not None or await self.send_start(start):
             return existing
         # Stored a moment ago by somebody: it waits in the mailbox (perhaps another version's), or a worker has just taken it up.
         waiting = await self.waiting_start(start.workflow, start.version, start.run_id)
@@ -353,7 +386,7 @@ class Client(Many):
         if (existing := await self._recorded_hash(start)) is not None:
             return existing
         # The run has ended and expired, and the stream still remembers its start: this is another run.
-        await self._send_start(start, f"{start.run_id}/start/{secrets.token_hex(8)}")
+        await self.send_start(start, f"{start.run_id}/start/{secrets.token_hex(8)}")
         return None
 
     async def _recorded_hash(self, start: Start) -> bytes | None:

@@ -17,6 +17,7 @@ from aiki.client.changes import Changes
 from aiki.client.event import Event, unknown_event
 from aiki.client.family import read_tree
 from aiki.client.history import RunHistory
+from aiki.client.holders import read_line
 from aiki.client.limits import at_gates
 from aiki.client.places import find_step
 from aiki.client.repeated import recorded_before, waits_already
@@ -193,7 +194,7 @@ class RunHandle(Generic[Output]):
         """The run's present state. `RunNotFound` when there is none."""
         found = await self._client.load(self.id)
         if found is not None:
-            status = run_status(found[0], await at_gates(self._client, found[0]))
+            status = run_status(found[0], await at_gates(self._client, found[0]), await read_line(self._client, found[0]))
             return await self._client.stalls.judge(status, found[0])
         start = await self._client.waiting_start(self.workflow, self.version, self.id)
         if start is not None:
@@ -411,7 +412,7 @@ class RunHandle(Generic[Output]):
         state, revision, journal = found
         children = await read_tree(self._client, state, journal) if tree else ()
         at_gate = await at_gates(self._client, state)
-        return await self._judged(run_view(state, journal, revision, children, at_gate), state)
+        return await self._judged(run_view(state, journal, revision, children, at_gate, await read_line(self._client, state)), state)
 
     async def _judged(self, view: RunView, waiting: RunState | Start) -> RunView:
         status = await self._client.stalls.judge(view.status, waiting)

@@ -10,7 +10,7 @@ from aiki.actors.outbox import DEFAULT_QUEUE
 from aiki.gates import LimitState, decode_gate
 from aiki.journal import RunState, StepId
 from aiki.kv import GateStore
-from aiki.types.admission import NO_KEY, SEPARATOR
+from aiki.types.admission import SEPARATOR, key_of
 from aiki.types.names import check_name, from_token
 
 if TYPE_CHECKING:
@@ -81,9 +81,7 @@ async def _read_gate(client: "Client", store: GateStore, key: str) -> LimitView 
     keys = []
     for group in sorted(waits.keys() | works.keys(), key=lambda group: (-waits[group], group)):
         priority, _, tokens = group.partition(".")
-        names = tuple(
-            None if token == NO_KEY else token[2:] if token.startswith("==") else from_token(token) for token in tokens.split(SEPARATOR)
-        )
+        names = tuple(key_of(token) for token in tokens.split(SEPARATOR))
         keys.append(KeyView(priority=int(priority), keys=names, waiting=waits[group], at_work=works[group]))
     return LimitView(
         queue=state.queue,
@@ -95,13 +93,6 @@ async def _read_gate(client: "Client", store: GateStore, key: str) -> LimitView 
         admitted=state.admitted,
         keeper=state.keeper,
     )
-
-
-def _name(token: str) -> str | None:
-    """The key of a token; the hash of a long one."""
-    if token == NO_KEY:
-        return None
-    return token[2:] if token.startswith("==") else from_token(token)
 
 
 def _rule(limit: LimitState) -> str:

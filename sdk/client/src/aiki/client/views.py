@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from aiki.client.holders import HolderView
 from aiki.client.waits import WaitView, wait_views
 from aiki.client.words import MessageView, message_views
 from aiki.journal import Entry, Published, RecordedStep, RunState, StepId, Tick
@@ -188,8 +189,8 @@ def queued_view(start: Start, now: float) -> RunView:
     )
 
 
-def run_status(state: RunState, at_gate: frozenset[StepId] = frozenset()) -> RunStatus:
-    """Of a stored run; `at_gate`: its steps that wait for a place."""
+def run_status(state: RunState, at_gate: frozenset[StepId] = frozenset(), line: HolderView | None = None) -> RunStatus:
+    """Of a stored run; `at_gate`: its steps that wait for a place; `line`: who is in the way of the run itself."""
     return RunStatus(
         id=RunId(state.run_id),
         state=state.status,
@@ -200,7 +201,7 @@ def run_status(state: RunState, at_gate: frozenset[StepId] = frozenset()) -> Run
         started_at=_instant(state.started_at),
         finished_at=_maybe(state.finished_at),
         error=state.held or state.error,
-        waiting_on=tuple(wait.what for wait in wait_views(state, at_gate)),
+        waiting_on=tuple(wait.what for wait in wait_views(state, at_gate, line)),
         idempotency_key=state.key,
         archived_at=None if state.archival is None else _maybe(state.archival.archived_at),
         imported_at=None if state.archival is None else _maybe(state.archival.imported_at),
@@ -249,8 +250,10 @@ def run_view(
     revision: int,
     children: tuple[ChildView, ...] = (),
     at_gate: frozenset[StepId] = frozenset(),
+    line: HolderView | None = None,
 ) -> RunView:
-    """Everything that is known of a stored run; `history` is its whole journal, `at_gate`: its steps that wait for a place."""
+    """Everything that is known of a stored run; `history` is its whole journal, `at_gate`: its steps that wait for a place, `line`: who is
+    in the way of the run itself."""
     steps = [_recorded(entry) for entry in history if isinstance(entry, RecordedStep)]
     steps += [
         StepView(
@@ -280,7 +283,7 @@ def run_view(
     ]
     final = is_final(state.status)
     return RunView(
-        status=run_status(state, at_gate),
+        status=run_status(state, at_gate, line),
         input=_value(state.input),
         output=_value(state.result),
         steps=tuple(steps),
@@ -289,7 +292,7 @@ def run_view(
         revision=revision,
         host=state.host,
         worker=state.worker or None,
-        waits=wait_views(state, at_gate),
+        waits=wait_views(state, at_gate, line),
         messages=message_views(history),
         parent=RunId(state.parent) if state.parent else None,
         children=children,

@@ -7,7 +7,9 @@ from typing import Literal
 import msgspec
 
 from aiki.actors.outbox import DEFAULT_QUEUE
+from aiki.client.holders import HolderView
 from aiki.journal import PendingStep, RunState, StepId
+from aiki.types.admission import NO_KEY, key_of
 from aiki.types.identifiers import RunId
 from aiki.types.messages import attempts_made
 from aiki.types.states import is_final
@@ -21,7 +23,7 @@ class WaitView(msgspec.Struct, frozen=True, kw_only=True):
     `until`: when it is over whatever happens, as far as that is known. `since`: of a timer, when the run was written last.
     """
 
-    kind: Literal["task", "step", "child", "event", "timer", "retry", "attempt", "start", "pause", "turns", "gate"]
+    kind: Literal["task", "step", "child", "event", "timer", "retry", "attempt", "start", "pause", "turns", "gate", "place"]
     what: str
     since: datetime
     wakes: str
@@ -31,12 +33,13 @@ class WaitView(msgspec.Struct, frozen=True, kw_only=True):
     """The sub-workflow."""
 
 
-def wait_views(state: RunState, at_gate: frozenset[StepId] = frozenset()) -> tuple[WaitView, ...]:
-    """Of a stored run; what stands in the way of everything else comes alone. `at_gate`: steps that are known to wait for a place."""
-    return () if is_final(state.status) else tuple(_waits(state, at_gate))
+def wait_views(state: RunState, at_gate: frozenset[StepId] = frozenset(), line: HolderView | None = None) -> tuple[WaitView, ...]:
+    """Of a stored run; what stands in the way of everything else comes alone. `at_gate`: steps that are known to wait for a place; `line`:
+    who is in the way of the run itself."""
+    return () if is_final(state.status) else tuple(_waits(state, at_gate, line))
 
 
-def _waits(state: RunState, at_gate: frozenset[StepId]) -> Iterator[WaitView]:
+def _waits(state: RunState, at_gate: frozenset[StepId], line: HolderView | None) -> Iterator[WaitView]:
     written = _instant(state.updated_at)
     if state.held is not None:
         wakes = "the next delivery of its message, from time to time"
@@ -44,6 +47,12 @@ def _waits(state: RunState, at_gate: frozenset[StepId]) -> Iterator[WaitView]:
     elif state.paused is not None:
         why = f": {state.paused.reason}" if state.paused.reason else ""
         yield WaitView(kind="pause", what=f"its pause to end{why}", since=_instant(state.paused.at), wakes="`resume` (or `cancel`)")
+    elif state.line is not None and state.line.waits and state.begins_at is not None:
+        of = "" if state.line.key == NO_KEY else f" with key {key_of(state.line.key)!r}"
+        who = "" if line is None or not line.run_ids else f": {', '.join(line.run_ids)} under way, {line.before} before it"
+        what = f"a place among the runs of {state.workflow}{of}{who}"
+        since = _instant(state.line.since)
+        yield WaitView(kind="place", what=what, name=state.workflow, since=since, wakes="the end of one of them (or `cancel`)")
     elif state.begins_at is not None:
         begins = _instant(state.begins_at)
         yield WaitView(

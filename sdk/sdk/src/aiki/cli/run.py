@@ -38,6 +38,7 @@ def run() -> None:
 )
 @click.option("--at", default=None, metavar="INSTANT", help="Begin at this instant, for example 2030-01-31T09:00:00+01:00.")
 @click.option("--after", type=float, default=None, metavar="SECONDS", help="Begin after so many seconds.")
+@click.option("--priority", type=click.IntRange(0, 9), default=0, help="Among the starts that wait at the workflow's limit: 9 is first.")
 async def start(
     session: Session,
     workflow: str,
@@ -48,6 +49,7 @@ async def start(
     on_conflict: "OnConflict",
     at: str | None,
     after: float | None,
+    priority: int,
 ) -> None:
     """Start a run of WORKFLOW with a JSON payload, given as such, by `-` (standard input) or by @FILE. Prints the run's id.
 
@@ -61,8 +63,9 @@ async def start(
     async with await session.connect() as client:
         chosen = version if version is not None else (await client.find_workflow(workflow))[1]
         output = schema_for(Any, "result")
+        when = read_trigger(at, after)
         handle = await client.start_run(
-            workflow, chosen, data, output, idempotency_key=key, on_conflict=on_conflict, trigger=read_trigger(at, after)
+            workflow, chosen, data, output, idempotency_key=key, on_conflict=on_conflict, trigger=when, priority=priority
         )
         started = {"id": handle.id, "workflow": workflow, "version": chosen}
         if not wait:

@@ -20,6 +20,7 @@ from aiki.codec import AesGcmCodec, Codec, KeyProvider
 from aiki.graph import Graph, graph, inputs, item, node, ref
 from aiki.schedules import Schedule
 from aiki.task import Cache, Concurrency, Rate, Retry, RetryAfter, Task, TaskContext, task
+from aiki.types.debounce import Debounce
 from aiki.types.errors import (
     ActorDeadlock,
     ActorError,
@@ -43,6 +44,7 @@ from aiki.types.errors import (
     InvalidSchedule,
     KeyMissing,
     LetterNotFound,
+    LimitReached,
     NonDeterminismError,
     NotRetryable,
     PayloadError,
@@ -109,6 +111,7 @@ __all__ = [
     "Concurrency",
     "Context",
     "DeadLetterView",
+    "Debounce",
     "DefinitionError",
     "ErrorInfo",
     "Event",
@@ -123,6 +126,7 @@ __all__ = [
     "KeyMissing",
     "KeyProvider",
     "LetterNotFound",
+    "LimitReached",
     "NonDeterminismError",
     "NotRetryable",
     "PayloadError",

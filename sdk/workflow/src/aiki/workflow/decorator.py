@@ -6,9 +6,11 @@ from typing import Any, Literal, Protocol, TypeVar, overload
 
 from aiki.client import Event
 from aiki.journal import CLEANUP
+from aiki.types.admission import Concurrency
 from aiki.types.duration import Duration
 from aiki.types.retention import Kept, Retention
 from aiki.types.retry import Retry
+from aiki.types.run_limit import OnLimit
 from aiki.workflow.context import Context
 from aiki.workflow.definition import Workflow
 
@@ -39,6 +41,8 @@ def workflow(
     retention: Kept | Retention = "worker",
     archive: bool | None = None,
     on_nondeterminism: Literal["fail", "hold"] = "fail",
+    concurrency: int | Concurrency | None = None,
+    on_limit: OnLimit = "queue",
 ) -> WorkflowDecorator:
     """Declare a workflow: `@workflow(name="order", version="1.0.0")` above an `async def order(ctx: Context, order: Order) -> Receipt`.
 
@@ -48,8 +52,11 @@ def workflow(
     those that it waits for; when they are declared, others are refused with `UnknownEvent`. `retention`: how long a run is kept after its
     end: a duration, None (for ever), a `Retention`, which tells outcomes apart, or as its worker says. `archive`: whether no run expires
     before an archiver has written it to a file (None: as the worker says). `on_nondeterminism`: a run that the code does not fit fails, or
-    ("hold") is left as it is, shows as `stalled` and is tried again every half minute until a worker's code fits. Raises `DefinitionError`
-    when the declaration cannot work.
+    ("hold") is left as it is, shows as `stalled` and is tried again every half minute until a worker's code fits.
+
+    `concurrency`: how many of its runs may be under way at a time, in all or (`Concurrency(1, key=…)`) of each key; what is started beyond
+    that waits for its turn (`on_limit="queue"`), is refused with `LimitReached` ("reject"), is the run that is under way already
+    ("return_existing"), or takes its place ("cancel_previous"). Raises `DefinitionError` when the declaration cannot work.
     """
     scope = sys._getframe(1).f_locals
 
@@ -66,6 +73,8 @@ def workflow(
             retention=retention,
             archive=archive,
             on_nondeterminism=on_nondeterminism,
+            concurrency=concurrency,
+            on_limit=on_limit,
             scope=scope,
         )
 

@@ -11,12 +11,15 @@ from aiki.client.schedules import Schedules
 from aiki.journal import CLEANUP, ChildRun, ParentClose, RunMachine
 from aiki.schedules import Schedule
 from aiki.schema import Schema, read_signature
+from aiki.types.admission import Concurrency
+from aiki.types.debounce import Debounce
 from aiki.types.duration import Duration, seconds
 from aiki.types.errors import DefinitionError
 from aiki.types.identifiers import RunId, keyed_run_id
 from aiki.types.names import check_key, check_name
 from aiki.types.retention import Kept, Retention
 from aiki.types.retry import Retry
+from aiki.types.run_limit import OnLimit, RunLimit, check_run_priority
 from aiki.types.trigger import Trigger
 from aiki.workflow.child import ChildHandle
 from aiki.workflow.context import Context
@@ -51,6 +54,8 @@ class Workflow(Generic[Input, Output]):
         retention: Kept | Retention = "worker",
         archive: bool | None = None,
         on_nondeterminism: Literal["fail", "hold"] = "fail",
+        concurrency: int | Concurrency | None = None,
+        on_limit: OnLimit = "queue",
         scope: Mapping[str, Any] | None = None,
     ) -> None:
         self.name = check_name(name if name is not None else getattr(function, "__name__", None), "workflow")
@@ -81,6 +86,7 @@ class Workflow(Generic[Input, Output]):
         self._updates: dict[str, Handler] = {}
         self._signature = read_signature(function, what, skip=1, most=1, names=scope)
         self._input = f"input of {what}"
+        self.run_limit = RunLimit.of(what, concurrency, on_limit, self._decode_input)
         self._result = f"result of {what}"
         self.__doc__ = function.__doc__
         self.__wrapped__ = function
@@ -253,6 +259,8 @@ class Workflow(Generic[Input, Output]):
         idempotency_key: str | None = None,
         on_conflict: OnConflict = "error",
         trigger: Trigger | None = None,
+        priority: int = 0,
+        debounce: Debounce | None = None,
     ) -> RunHandle[Output]: ...
     @overload
     async def enqueue(
@@ -263,6 +271,8 @@ class Workflow(Generic[Input, Output]):
         idempotency_key: str | None = None,
         on_conflict: OnConflict = "error",
         trigger: Trigger | None = None,
+        priority: int = 0,
+        debounce: Debounce | None = None,
     ) -> RunHandle[Output]: ...
 
     async def enqueue(
@@ -273,12 +283,17 @@ class Workflow(Generic[Input, Output]):
         idempotency_key: str | None = None,
         on_conflict: OnConflict = "error",
         trigger: Trigger | None = None,
+        priority: int = 0,
+        debounce: Debounce | None = None,
     ) -> RunHandle[Output]:
         """Start a run. When this has returned, the run happens, whatever dies after that.
 
         The same `idempotency_key` finds the same run. With another payload that is an `IdempotencyConflict`, unless
-        `on_conflict="return_existing"`. Raises `PayloadError` when `payload` does not fit, before anything is stored.
+        `on_conflict="return_existing"`. `priority` (0 to 9): among the starts that wait at the workflow's limit, the highest comes first.
+        `debounce`: calls with the same key become one run, which begins with the last payload when none has come for a while.
+        Raises `PayloadError` when `payload` does not fit, and `LimitReached`, before anything is stored.
         """
+        check_run_priority(priority, self.run_limit)
         data = self._signature.payload.encode(payload, self._input)
         return await client.start_run(
             self.name,
@@ -289,6 +304,9 @@ class Workflow(Generic[Input, Output]):
             on_conflict=on_conflict,
             trigger=trigger,
             events=self.events,
+            priority=priority,
+            limit=self.run_limit,
+            debounce=debounce,
         )
 
     @overload
@@ -340,6 +358,9 @@ class Workflow(Generic[Input, Output]):
         if hooks:
             return await self._with_hooks(machine, context, variables)
         return await self._code(machine, context, variables)
+
+    def _decode_input(self, payload: bytes) -> Any:
+        return self._signature.payload.decode(payload, self._input)
 
     def _encode_input(self, payload: Any) -> bytes:
         return self._signature.payload.encode(payload, self._input)
