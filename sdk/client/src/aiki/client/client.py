@@ -11,6 +11,7 @@ from typing import Any, Literal, Self, TypeVar
 
 from aiki import telemetry
 from aiki.actors import history, roster
+from aiki.actors.blobs import Blobs
 from aiki.actors.history import Recorded
 from aiki.actors.server_clock import ServerClock
 from aiki.actors.versions import RetiredVersions
@@ -39,7 +40,7 @@ from aiki.codec import Codec
 from aiki.entities import Caller
 from aiki.journal import Entry, RunState, decode_state, peek_state
 from aiki.kv import MeasureStore, RunStore
-from aiki.schema import Schema, payload_hash
+from aiki.schema import Schema, claim_of, payload_hash
 from aiki.sealing import sealed
 from aiki.transport.port import Ack, Transport
 from aiki.transport.surely import surely
@@ -97,6 +98,8 @@ class Client(Many):
         self.reads_server_clock = reads_server_clock
         self.clock = self.server_clock(clock or SystemClock())
         self.store = RunStore(transport, self.subjects)
+        self.blobs = Blobs(transport, self.subjects, self.clock.now, secret=codec is not None)
+        """Large payloads: puts claims in their place, and back."""
         self.ends = Ends(transport, self.subjects)
         self.said: BoundedMap[str, str] = BoundedMap(MOST_REMEMBERED)
         """The id of what was asked of a run last, by run."""
@@ -166,6 +169,7 @@ class Client(Many):
         if region not in self._regions:
             other = Client(self.transport, region=region, clock=self.clock, looks_again=self.looks_again, reads_server_clock=False)
             other.codec, other.sealer = self.codec, self.sealer
+            other.blobs = Blobs(self.transport, other.subjects, other.clock.now, secret=self.codec is not None)
             self._regions[region] = other
         return self._regions[region]
 
@@ -281,10 +285,12 @@ class Client(Many):
         trigger: Trigger | None = None,
         events: Collection[str] | None = None,
         fork: Fork | None = None,
+        is_claimed: bool = False,
     ) -> RunHandle[Output]:
         """Start a run of a workflow by name, with a payload that is JSON already; `Workflow.enqueue` is the typed way.
 
-        When it has returned, the run happens, whatever dies after that. One round trip; two with an idempotency key.
+        When it has returned, the run happens, whatever dies after that. One round trip; two with an idempotency key; more for a large
+        payload. `is_claimed`: it was read from a run, so it may be a claim.
         """
         if trigger is not None and not isinstance(trigger, Trigger):
             raise DefinitionError(f"trigger must be a Trigger, for example Trigger.after(60), not {trigger!r}", what="trigger")
@@ -295,6 +301,10 @@ class Client(Many):
         check_name(workflow, "workflow")
         check_name(version, "version")
         run_id = new_run_id() if idempotency_key is None else keyed_run_id(workflow, idempotency_key)
+        if not is_claimed:
+            payload = await self.blobs.keep(payload, run_id)
+        elif (claim := claim_of(payload)) is not None:
+            await self.blobs.hold(claim, run_id)
         await self.ends.listen()
         with telemetry.client_span("enqueue", workflow, run_id):
             trace = telemetry.carry()

@@ -188,9 +188,9 @@ class Workflow(Generic[Input, Output]):
         place of what the workflow declares. Raises `ChildFailed`, `ChildCancelled` or `ChildTimedOut`.
         """
         child = self._child(on_conflict, close, queue, region, retry, timeout, deadline, idempotency_key)
-        data = self._signature.payload.encode(payload, self._input)
+        data = self._signature.payload.encode(payload, self._input, large=True)
         handle, future = ctx.child(child, data, self._signature.result, idempotency_key)
-        output: Output = handle.output(await future)
+        output: Output = await handle.opened(await future)
         return output
 
     async def start(
@@ -209,7 +209,7 @@ class Workflow(Generic[Input, Output]):
     ) -> ChildHandle[Output]:
         """The same as `run`, without waiting: a handle whose `await` answers the result."""
         child = self._child(on_conflict, close, queue, region, retry, timeout, deadline, idempotency_key)
-        data = self._signature.payload.encode(payload, self._input)
+        data = self._signature.payload.encode(payload, self._input, large=True)
         return ctx.child(child, data, self._signature.result, idempotency_key)[0]
 
     def _child(
@@ -279,7 +279,7 @@ class Workflow(Generic[Input, Output]):
         The same `idempotency_key` finds the same run. With another payload that is an `IdempotencyConflict`, unless
         `on_conflict="return_existing"`. Raises `PayloadError` when `payload` does not fit, before anything is stored.
         """
-        data = self._signature.payload.encode(payload, self._input)
+        data = self._signature.payload.encode(payload, self._input, large=True)
         return await client.start_run(
             self.name,
             self.version,
@@ -335,18 +335,17 @@ class Workflow(Generic[Input, Output]):
         variables = Variables()
         if self._queries or self._updates:
             machine.queries = {name: partial(handler.answer, variables) for name, handler in self._queries.items()}
-            machine.updates.handlers = {name: partial(handler.handle, variables) for name, handler in self._updates.items()}
-        hooks = self._hooks
-        if hooks:
-            return await self._with_hooks(machine, context, variables)
-        return await self._code(machine, context, variables)
+            machine.updates.handlers = {name: partial(handler.handle, variables, machine.opened) for name, handler in self._updates.items()}
+        if self._hooks:
+            return machine.claims.put(await self._with_hooks(machine, context, variables))
+        return machine.claims.put(await self._code(machine, context, variables))
 
     def _encode_input(self, payload: Any) -> bytes:
-        return self._signature.payload.encode(payload, self._input)
+        return self._signature.payload.encode(payload, self._input, large=True)
 
     async def _code(self, machine: RunMachine, context: Context, variables: Variables) -> bytes:
         if self._signature.positional:
-            coroutine = self.function(context, self._signature.payload.decode(machine.state.input, self._input))
+            coroutine = self.function(context, self._signature.payload.decode(await machine.opened(machine.state.input), self._input))
         else:
             coroutine = self.function(context)
         attach(variables, coroutine)
@@ -355,7 +354,7 @@ class Workflow(Generic[Input, Output]):
         except (Exception, asyncio.CancelledError):
             await context.end_sagas()
             raise
-        return self._signature.result.encode(result, self._result)
+        return self._signature.result.encode(result, self._result, large=True)
 
     async def _with_hooks(self, machine: RunMachine, context: Context, variables: Variables) -> bytes:
         hooks = self._hooks
