@@ -16,6 +16,7 @@ from aiki.actors.history import Recorded
 from aiki.actors.server_clock import ServerClock
 from aiki.actors.versions import RetiredVersions
 from aiki.client.advice import Advice, advise
+from aiki.client.blobs import UNREFERENCED_FOR, BlobView, Collected, collect_blobs, list_blobs
 from aiki.client.cached import CachedView, clear_cached, invalidate_cached, read_cached
 from aiki.client.dead_letters import DeadLetters
 from aiki.client.declared import Declared
@@ -266,6 +267,19 @@ class Client(Many):
     async def clear_cached(self, task: str) -> int:
         """Forget all cached results of a task; answers how many there were."""
         return await clear_cached(self, task)
+
+    # -- large payloads
+
+    async def list_blobs(self) -> list[BlobView]:
+        """The large payloads of the region that are stored apart from the runs that refer to them."""
+        return await list_blobs(self)
+
+    async def collect_blobs(self, *, older_than: Duration = UNREFERENCED_FOR) -> Collected:
+        """Delete the large payloads that no run refers to any more, and that have not been used for `older_than` (12 hours at least).
+
+        The timer service does so every hour.
+        """
+        return await collect_blobs(self, older_than=older_than)
 
     async def limits(self, task: str | None = None) -> list[LimitView]:
         """The limits of tasks that workers have served, with what waits for them and what is at work, of each key; or those of one task."""
