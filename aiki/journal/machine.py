@@ -309,8 +309,8 @@ class RunMachine:
 
     @property
     def outstanding(self) -> Iterable[PendingStep]:
-        """The steps that have no outcome yet."""
-        return self._steps.outstanding
+        """The steps that have no outcome yet, and the sub-workflows that go on after the code."""
+        return (*self._steps.outstanding, *self._steps.left)
 
     async def opened(self, data: bytes) -> bytes:
         """For the code: the payload that was recorded as this. One that is not here suspends the code: the host begins anew with it."""

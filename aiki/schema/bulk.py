@@ -89,7 +89,10 @@ def _decode_text(data: bytes) -> str | None:
         except (msgspec.DecodeError, UnicodeDecodeError):
             return None
         begin = cut
-    return "".join(parts)
+    text = ""
+    for part in parts:
+        text += part  # grows where it is; a join would copy all of it at once
+    return text
 
 
 def _cut(data: bytes, wanted: int, end: int) -> int:

@@ -33,6 +33,7 @@ async def waits(ctx: Context, text: str) -> int:
 @workflow(name="parent", retention=timedelta(hours=1))
 async def parent(ctx: Context, text: str) -> None:
     await waits.start(ctx, text, close="abandon", idempotency_key="child")
+    await ctx.sleep(1)
 
 
 async def test_a_payload_goes_when_the_last_run_that_refers_to_it_is_gone() -> None:

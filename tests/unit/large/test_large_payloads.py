@@ -254,5 +254,5 @@ async def test_a_history_says_which_large_payload_it_lacks() -> None:
         await env.worker(inner, double)
         handle = await inner.enqueue(env.client, "a" * BIG)
         await handle.wait_for_completion()
-        with pytest.raises(PayloadError, match="lacks the large payload"):
+        with pytest.raises(PayloadError, match="its history lacks the large payload"):
             replay(inner, await handle.history())

@@ -55,7 +55,7 @@ def replay(workflow: Workflow[Any, Output], history: RunHistory | bytes | str) -
         if machine.claims.missing:
             lost = next(iter(machine.claims.missing))
             raise PayloadLost(
-                f"the history of run {record.run_id} lacks the large payload {lost.sha256[:12]}… of {lost.size:,} bytes, which the code reads",
+                f"run {record.run_id}: its history lacks the large payload {lost.sha256[:12]}… of {lost.size:,} bytes",
                 sha256=lost.sha256,
                 size=lost.size,
             )
