@@ -37,14 +37,12 @@ class Blobs:
 
     async def write(self, claim: Claim, data: bytes, run_id: str) -> None:
         """Store a payload that a run is going to refer to."""
-        await self.store.mark(claim, run_id)
-        await self.store.write(claim, data)
+        await self.store.write(claim, data, run_id)
         self._remember(claim, data)
 
     async def hold(self, claim: Claim, run_id: str) -> None:
         """Keep a payload for one more run, which is going to refer to it. `PayloadLost`."""
-        await self.store.mark(claim, run_id)
-        await self.store.hold(claim)
+        await self.store.hold(claim, run_id)
 
     async def open(self, data: bytes) -> bytes:
         """The payload that this is, or is the claim of. `PayloadLost`."""

@@ -80,9 +80,10 @@ class BlobStore:
 
     # -- bytes
 
-    async def write(self, claim: Claim, data: bytes) -> None:
-        """Store these bytes, unless they are there. Whoever dies in between leaves chunks behind that nobody refers to."""
+    async def write(self, claim: Claim, data: bytes, run_id: str) -> None:
+        """Store these bytes, unless they are there, for that run. Whoever dies in between leaves chunks behind that nobody refers to."""
         id = await self.id(claim)
+        await self._put_mark(id, run_id)
         while not await self._touch(id):
             upload = secrets.token_hex(12)
             count = max(1, -(-len(data) // CHUNK))
@@ -97,11 +98,13 @@ class BlobStore:
                 return
             await self.purge_upload(upload)  # somebody else was first
 
-    async def hold(self, claim: Claim) -> None:
-        """Keep collectors from a blob that somebody is going to refer to: its mark is written already. `PayloadLost` when it is gone."""
+    async def hold(self, claim: Claim, run_id: str) -> None:
+        """Keep a blob for one more run, which is going to refer to it. `PayloadLost` when it is gone."""
         for id in await self._ids(claim):
-            if await self._touch(id):
-                return
+            if (await self.find(id)).meta is not None:
+                await self._put_mark(id, run_id)
+                if await self._touch(id):
+                    return
         raise _lost(claim)
 
     async def read(self, claim: Claim) -> bytes:
@@ -145,10 +148,9 @@ class BlobStore:
 
     # -- marks
 
-    async def mark(self, claim: Claim, run_id: str) -> None:
-        """Note that a run may refer to a blob, before it does and before the blob is written or held."""
-        for id in await self._ids(claim):
-            await surely(lambda id=id: self._transport.publish(self._mark(id, run_id), b"1"))  # type: ignore[misc]
+    async def _put_mark(self, id: str, run_id: str) -> None:
+        """Before the blob is touched, so that a collector sees the one or the other."""
+        await surely(lambda: self._transport.publish(self._mark(id, run_id), b"1"))
 
     async def marks(self) -> list[BlobMark]:
         """All marks, by blob."""

@@ -1,8 +1,9 @@
 """`python -m benchmarks blobs`: one JSON line a kind of payload.
 
-A task takes a payload of `--megabytes` and returns it; client, worker and task share a process and its loop. `seconds`: from the start of the
-run to its result in the client's hands. `gap_ms`: the longest time in which the loop did nothing else, told by a ticker of a millisecond.
-`--kinds`: `str`, `bytes` (base64 in JSON) and `list` (of texts, which is encoded and decoded in one go).
+A task takes a payload of `--megabytes` and returns it. Client and task worker share a process and its loop; the workflow's code runs in
+another. `seconds`: from the start of the run to its result in the client's hands. `gap_ms`: the longest time in which the loop of the task
+worker did nothing else, told by a ticker of a millisecond; `idle_gap_ms`: the same for three seconds in which nothing is asked of it.
+`--kinds`: `str`, `bytes` (base64 in JSON), and `list`: texts, encoded in one go.
 """
 
 import argparse
@@ -13,12 +14,12 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from aiki.actors import init
-from aiki.sdk import Client, Context, Task, Worker, Workflow, task, workflow
-from aiki.transport import EmbeddedNats
+from aiki.sdk import Client, Worker
+from benchmarks.beside import beside
+from benchmarks.blobs.program import KINDS
 from benchmarks.loop import run
 
-__all__ = ["Ticker", "main", "programs"]
+__all__ = ["Ticker", "main", "payload", "through"]
 
 
 class Ticker:
@@ -45,22 +46,6 @@ class Ticker:
             self.gap, last = max(self.gap, now - last), now
 
 
-def programs(kind: type[Any]) -> tuple[Workflow[int, int], Task[Any, Any, ..., Any]]:
-    """A task that takes and returns a payload, and a workflow that has it do so; the workflow itself makes it and looks at its length."""
-
-    async def echo(value: Any) -> Any:
-        return value
-
-    echo.__annotations__ = {"value": kind, "return": kind}
-    made = task(name="echo")(echo)
-
-    @workflow(name="echoes")
-    async def echoes(ctx: Context, value: Any) -> Any:
-        return await made.run(ctx, value)
-
-    return echoes, made
-
-
 def payload(kind: str, size: int) -> Any:
     """About `size` bytes."""
     if kind == "bytes":
@@ -74,8 +59,35 @@ def main(words: Sequence[str]) -> int:
     """Measure, and print the lines."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks blobs", description=__doc__)
     parser.add_argument("--megabytes", type=int, default=100)
-    parser.add_argument("--kinds", nargs="+", choices=("str", "bytes", "list"), default=["str", "bytes", "list"])
-    given = parser.parse_args(words)
-    for kind in given.kinds:
-        print(json.dumps(run(measure(kind, given.megabytes * 1_000_000))), flush=True)
+    parser.add_argument("--kinds", nargs="+", choices=tuple(KINDS), default=list(KINDS))
+    return run(measure(parser.parse_args(words)))
+
+
+async def measure(given: argparse.Namespace) -> int:
+    """Print the figures."""
+    async with beside("benchmarks.blobs.worker") as (client, _):
+        async with Ticker() as idle:
+            await asyncio.sleep(3)
+        for kind in given.kinds:
+            seconds, gap = await through(client, kind, given.megabytes * 1_000_000)
+            figures = {"kind": kind, "megabytes": given.megabytes, "seconds": round(seconds, 2), "gap_ms": round(gap * 1000, 1)}
+            figures["idle_gap_ms"] = round(idle.gap * 1000, 1)
+            print(json.dumps({**figures, "load": [round(each, 2) for each in os.getloadavg()]}), flush=True)
     return 0
+
+
+async def through(client: Client, kind: str, size: int) -> tuple[float, float]:
+    """Seconds of a payload's way through a task and back, and the longest gap of this loop meanwhile."""
+    program, task = KINDS[kind]
+    worker = Worker(client)
+    worker.registry.add(task)
+    given = payload(kind, size)
+    async with worker:
+        began = time.perf_counter()
+        async with Ticker() as ticker:
+            handle = await program.enqueue(client, given)
+            result = await handle.wait_for_completion(timeout=120)
+            seconds = time.perf_counter() - began
+        if result != given:
+            raise AssertionError(f"another {kind} came back")
+    return seconds, ticker.gap

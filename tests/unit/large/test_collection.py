@@ -78,7 +78,7 @@ async def test_what_is_used_anew_is_not_collected_though_it_was_found_unused() -
         data = b'"' + b"a" * BIG + b'"'
         claim = claimed(data)
         store: BlobStore = env.client.blobs.store
-        await store.write(claim, data)
+        await store.write(claim, data, "01hv0000000000000000000001")
         await env.advance(timedelta(days=2))
         found = await store.find(await store.id(claim))
         await env.client.blobs.write(claim, data, "01HV0000000000000000000000")
@@ -127,7 +127,7 @@ async def test_a_payload_that_is_damaged_is_not_given_out() -> None:
         data = b'"' + b"a" * BIG + b'"'
         claim = claimed(data)
         store = env.client.blobs.store
-        await store.write(claim, data)
+        await store.write(claim, data, "01hv0000000000000000000001")
         meta = (await store.find(await store.id(claim))).meta
         assert meta is not None
         await env.client.transport.publish(f"{env.client.subjects.blobs_prefix}chunk.{meta.upload}.0", b"x" * BIG)

@@ -10,7 +10,7 @@ from aiki.client import Client, Event, OnConflict, RunHandle, ScheduleHandle
 from aiki.client.schedules import Schedules
 from aiki.journal import CLEANUP, ChildRun, ParentClose, RunMachine
 from aiki.schedules import Schedule
-from aiki.schema import Schema, read_signature
+from aiki.schema import Schema, encoded, read_signature
 from aiki.types.duration import Duration, seconds
 from aiki.types.errors import DefinitionError
 from aiki.types.identifiers import RunId, keyed_run_id
@@ -279,7 +279,7 @@ class Workflow(Generic[Input, Output]):
         The same `idempotency_key` finds the same run. With another payload that is an `IdempotencyConflict`, unless
         `on_conflict="return_existing"`. Raises `PayloadError` when `payload` does not fit, before anything is stored.
         """
-        data = self._signature.payload.encode(payload, self._input, large=True)
+        data = await encoded(self._signature.payload, payload, self._input)
         return await client.start_run(
             self.name,
             self.version,
