@@ -1,4 +1,4 @@
-"""`python -m benchmarks W1 …`, `… compare W1 W2 …`, `… peers install`, and `… blobs`, `… entities`, `… fairness`, `… messages`, `… schedules`."""
+"""`python -m benchmarks W1 …`, `… compare W1`, `… peers install`, `… blobs`, `… entities`, `… fairness`, `… messages` or `… schedules`."""
 
 import subprocess
 import sys
