@@ -1,4 +1,4 @@
-"""Large payloads under faults: whoever dies, whatever is lost, each run ends with the right bytes, and nothing that is referred to is lost."""
+"""Large payloads under faults: whoever dies, whatever is lost, each run ends right, and nothing that is referred to is lost."""
 
 import asyncio
 import os

@@ -127,7 +127,8 @@ class RunHandle(Generic[Output]):
             raise ResultTimeout(f"run {self.id} has not ended within {limit:g} s; it goes on", run_id=self.id, timeout=limit) from error
         if ended.status == "completed":
             result = await self._client.blobs.open(ended.result or b"null")
-            return await decoded(self._output, result, f"result of workflow {self.workflow!r}")
+            output: Output = await decoded(self._output, result, f"result of workflow {self.workflow!r}")
+            return output
         why = f": {ended.error}" if ended.error is not None else ""
         raise _ENDS[ended.status](
             f"run {self.id} of workflow {self.workflow!r} {ended.status}{why}", run_id=self.id, workflow=self.workflow, error=ended.error
