@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from aiki.schema import bulk, decoded, encoded, schema_for
 from aiki.types.errors import PayloadError, PayloadTooLarge
 
-texts = st.text(st.characters(exclude_categories=("Cs",)), max_size=300) | st.text('\\"\n\u00e9\U0001f600a', max_size=300)
+texts = st.text(st.characters(codec="utf-8"), max_size=300) | st.text('\\"\n\u00e9\U0001f600a', max_size=300)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -58,8 +58,6 @@ async def test_what_does_not_fit_is_refused_as_ever(monkeypatch: pytest.MonkeyPa
         await decoded(text, b'"\xff\xff\xff\xff\xff\xff\xff\xff\xff"', "value")
     with pytest.raises(PayloadError):
         await encoded(text, "\ud800" * 100, "value")
-    with pytest.raises(PayloadError):
-        await encoded(text, b"a" * 100, "value")
     monkeypatch.setenv("AIKI_MAX_PAYLOAD", "300000")
     with pytest.raises(PayloadTooLarge):
         await encoded(text, "a" * 300_000, "value")
