@@ -1,4 +1,4 @@
-"""`python -m benchmarks W1 …` · `… entities` · `… fairness` · `… messages` · `… schedules` · `… compare W1 W2 …` · `… peers install`."""
+"""`python -m benchmarks W1 …`, `… compare W1`, `… peers install`, `… blobs`, `… entities`, `… fairness`, `… messages` or `… schedules`."""
 
 import subprocess
 import sys
@@ -13,6 +13,7 @@ from benchmarks.workloads.registry import UnknownWorkload
 
 COMMANDS = {
     "compare": "benchmarks.compare:compare",
+    "blobs": "benchmarks.blobs.measure:main",
     "fairness": "benchmarks.fairness.measure:main",
     "entities": "benchmarks.entities.measure:main",
     "messages": "benchmarks.messages.measure:main",

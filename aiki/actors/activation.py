@@ -20,6 +20,8 @@ from typing import Protocol
 
 from aiki import telemetry
 from aiki.actors.batch import BATCH, BATCH_BYTES, identity, in_order, weight
+from aiki.actors.blobs import Blobs
+from aiki.actors.bringing import Bringing
 from aiki.actors.definitions import RunDefinition
 from aiki.actors.envelope import Envelope, LocalEnvelope
 from aiki.actors.evidence import Evidence, Poisoned, Trial, TriedElsewhere
@@ -123,6 +125,7 @@ class ActivationHost(Protocol):
     watchdog: Watchdog
     results: Results
     tallies: Tallies
+    blobs: Blobs
     unreadable: Unreadable
     worker_id: str
     subject: str
@@ -169,7 +172,10 @@ class Activation:
         """Results that nobody waits for any more: the dispatch of one that was withdrawn is gone, so it cannot stand behind the turn."""
         self._unproven = False
         """Messages are held that no commit and no reading has shown to be judged rightly: none may be settled yet."""
-        self._local = LocalSteps(run_id, host.worker_id, host, partial(_report, weakref.ref(self)), host.results, host.tallies)
+        report = partial(_report, weakref.ref(self))
+        self._local = LocalSteps(run_id, host.worker_id, host, report, host.results, host.tallies, host.blobs)
+        self._large = Bringing(run_id, host.blobs)
+        """Payloads that do not travel in messages."""
         self._driver: asyncio.Task[None] | None = None
         self._signal: asyncio.Future[None] | None = None
         self._failures = 0
@@ -206,6 +212,7 @@ class Activation:
 
     def evict(self) -> None:
         """Free the memory; the next message loads the run again."""
+        self._large.claims.drop()
         if self._machine is not None:
             self._machine.evict()
             self._machine = None
@@ -260,6 +267,7 @@ class Activation:
             self._refuse_all(0.0)
         finally:
             self._driver = None
+            self._large.claims.forget()
             if self._trial is not None:
                 self._trial.given_back()
                 self._trial = None
@@ -286,10 +294,17 @@ class Activation:
                 if isinstance(envelope.message, Word):
                     await self._complete_words(machine)
                     break
+            await self._large.bring(envelope.message for envelope in self._batch)
             now = self._host.now()
             if must_ask(self.definition, machine.state, now, new=False):
                 now = await self._take_place(machine, now)
             self._apply(machine, now, failure)
+            if self._large.claims.missing:
+                # It was read in an earlier turn, and forgotten since: the code begins anew, as far as it was committed.
+                self._drop_machine()
+                self._take_back()
+                await self._large.bring_missing()
+                continue
             for word in machine.asked_back:
                 await self._go_back(machine, word, now)
             if overtaken and not machine.dirty:
@@ -393,6 +408,8 @@ class Activation:
         if machine.rung and not near:
             machine.dirty = True  # its message is about to be settled
         if machine.dirty:
+            messages = (envelope.message for envelope in (*self._held, *self._batch))
+            await self._large.settle(messages, machine)
             commits = self._host.commits
             if commits.free:
                 commits.free -= 1
@@ -511,6 +528,7 @@ class Activation:
         self._sent.clear()
         self._inherited = stored is not None
         self._local.inherit({(step.address, step.ordinal) for step in state.pending if step.due is None})
+        await self._large.bring_journal(state, journal)
         return self._begin(state, journal)
 
     async def _load_ended(self, stored: StoredState) -> RunMachine | None:
@@ -520,6 +538,7 @@ class Activation:
         for word in [envelope.message for envelope in self._batch]:
             if isinstance(word, Again | Reset) and (journal := await self._stored.taken_up(state, word, self._host.now())) is not None:
                 await self._suspect(journal)
+                await self._large.bring_journal(state, journal)
                 self._sent.clear()
                 machine = self._begin(state, journal)
                 machine.dirty = True
@@ -568,6 +587,7 @@ class Activation:
                 await take_place(self._host, self.definition, state, now, forked=True)
             journal = await self._stored.forked(state, fork, self._host.now())
             await self._suspect(journal)
+            await self._large.bring_journal(state, journal, another=True)
         except (AikiError, Poisoned) as error:
             if isinstance(error, NotConnected):
                 raise
@@ -595,6 +615,7 @@ class Activation:
 
     def _begin(self, state: RunState, journal: list[Entry]) -> RunMachine:
         machine = machine_of(self.definition, state, journal, self._host.environment)
+        machine.claims = self._large.claims
         self._host.watchdog.enter(self.run_id)
         self._machine = machine
         try:
@@ -619,7 +640,10 @@ class Activation:
         issued, dirty, rung, between_attempts = machine.issued, machine.dirty, machine.rung, machine.state.retry_at is not None
         state = decode_state(encode_state(machine.snapshot(self._host.now())))
         journal = await self._stored.journal(state)
+        unwritten = dict(self._large.claims.unwritten)
         self._drop_machine()
+        self._large.claims.unwritten.update(unwritten)
+        await self._large.bring_journal(state, journal)
         machine = self._begin(state, journal)
         machine.dirty |= dirty
         machine.rung = rung
@@ -636,6 +660,7 @@ class Activation:
         self._sent.clear()
 
     def _drop_machine(self) -> None:
+        self._large.claims.drop()
         if self._machine is not None:
             self._machine.evict()
             self._machine = None
@@ -724,6 +749,8 @@ class Activation:
         if not any(isinstance(entry, Updated) and entry.id in self._replies for entry in journal):
             return
         machine = machine_of(self.definition, reopened(state), journal, self._host.environment)
+        machine.claims = self._large.claims
+        await self._large.bring_journal(state, journal)
         try:
             machine.begin(state.updated_at)
             self._answer(machine)

@@ -14,6 +14,7 @@ from typing import Any
 from aiki import telemetry
 from aiki.actors import topology
 from aiki.actors.activation import Activation, ended_of
+from aiki.actors.blobs import Blobs
 from aiki.actors.cache import ActivationCache
 from aiki.actors.definitions import RunDefinition
 from aiki.actors.envelope import ABSENT, Envelope, MailEnvelope, WarmEnvelope
@@ -73,6 +74,7 @@ class Host:
         archive: bool = False,
         always_replay: bool = False,
         environment: object = None,
+        blobs: Blobs | None = None,
     ) -> None:
         self.transport = transport
         self.subjects = subjects
@@ -92,6 +94,7 @@ class Host:
         self.outbox = Outbox(transport, subjects, self.subject)
         self.results = Results(transport, subjects, self.clock)
         self.tallies = Tallies()
+        self.blobs = blobs or Blobs(transport, subjects, self.clock.now)
         self.watchdog = Watchdog()
         self.unreadable = Unreadable(self.store, worker_id, self.id)
         self.commits = Turnstile(COMMITS)
@@ -324,7 +327,7 @@ class Host:
             self._work_on(self._ask_stored(definition, run_id.decode(), query, request))
 
     async def _ask_stored(self, definition: RunDefinition, run_id: str, query: Query, request: Message) -> None:
-        request.respond(encode(await ask_stored(self.store, definition, run_id, query, self.now())))
+        request.respond(encode(await ask_stored(self.store, self.blobs, definition, run_id, query, self.now())))
 
     def _work_on(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

@@ -1,12 +1,13 @@
 """The local steps of one run: bodies that run in the host which holds it, and lookups of cached results."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 import msgspec
 
 from aiki import telemetry
 from aiki.actors.attempts import NO_LIMITS, AttemptLimits, lost, run_attempts, step_key
+from aiki.actors.blobs import Blobs
 from aiki.actors.pulse import BodyPulse
 from aiki.actors.results import Results
 from aiki.actors.tally import Tallies
@@ -21,7 +22,14 @@ class LocalSteps:
     """Runs bodies and reports what came of them to `report`."""
 
     def __init__(
-        self, run_id: str, worker_id: str, clock: Clock, report: Callable[[Mail], None], results: Results, tallies: Tallies
+        self,
+        run_id: str,
+        worker_id: str,
+        clock: Clock,
+        report: Callable[[Mail], None],
+        results: Results,
+        tallies: Tallies,
+        blobs: Blobs,
     ) -> None:
         self._run_id = run_id
         self._worker_id = worker_id
@@ -29,6 +37,7 @@ class LocalSteps:
         self._report = report
         self._results = results
         self._tallies = tallies
+        self._blobs = blobs
         self._running: dict[StepId, asyncio.Task[None]] = {}
         self._inherited: set[StepId] = set()
 
@@ -93,8 +102,8 @@ class LocalSteps:
         if options.timeout is not None or options.limits.heartbeat is not None or step.deadline_at is not None:
             limits = AttemptLimits(options.timeout, options.limits.heartbeat, step.deadline_at)
 
-        def attempt(number: int) -> Awaitable[bytes]:
-            return body(key, number, pulse)
+        async def attempt(number: int) -> bytes:
+            return await self._blobs.keep(await body(key, number, pulse), self._run_id)
 
         with telemetry.task_span(operation.name, self._run_id, first, None) as span:
             try:

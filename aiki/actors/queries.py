@@ -3,6 +3,8 @@
 import logging
 
 from aiki.actors import history
+from aiki.actors.blobs import Blobs
+from aiki.actors.bringing import Bringing
 from aiki.actors.definitions import RunDefinition
 from aiki.actors.held import is_held
 from aiki.journal import Entry, RunMachine, RunState
@@ -43,7 +45,7 @@ def ask_code(machine: RunMachine, query: Query) -> Answer:
         return Answer("", b"", ErrorInfo.of(error))
 
 
-async def ask_stored(store: RunStore, definition: RunDefinition, run_id: str, query: Query, now: float) -> Answer:
+async def ask_stored(store: RunStore, blobs: Blobs, definition: RunDefinition, run_id: str, query: Query, now: float) -> Answer:
     """Replay the run as it is stored, ask, and forget it."""
     try:
         found = await history.read(store, run_id)
@@ -51,7 +53,10 @@ async def ask_stored(store: RunStore, definition: RunDefinition, run_id: str, qu
             raise LookupError("the run has no variables: it has not begun, or it has ended")
         if is_held(found.state):
             raise LookupError(f"the run is held: {found.state.held}")
+        large = Bringing(run_id, blobs)
+        await large.bring_journal(found.state, found.journal)
         machine = machine_of(definition, found.state, found.journal, None)
+        machine.claims = large.claims
         try:
             machine.begin(now)
             return ask_code(machine, query)

@@ -15,6 +15,7 @@ import msgspec
 from aiki import telemetry
 from aiki.clock import Clock
 from aiki.kv import LARGEST, CachedResult, ResultStore
+from aiki.schema import claim_of
 from aiki.transport.port import Message, Subscription, Transport
 from aiki.types.cache import CacheUse
 from aiki.types.errors import Conflict, TransportError
@@ -87,8 +88,9 @@ class Results:
 
     def keep(self, task: str, use: CacheUse, value: bytes, run_id: str) -> None:
         """Store a result, without anybody waiting for it."""
-        if len(value) > LARGEST:
-            _log.info("a result of task %r has %d bytes, over %d: it is not cached", task, len(value), LARGEST)
+        size = len(value) if (claim := claim_of(value)) is None else claim.size
+        if size > LARGEST or claim is not None:  # its bytes would go with the run
+            _log.info("a result of task %r has %d bytes, over %d: it is not cached", task, size, LARGEST)
             return
         write = asyncio.create_task(self._write(task, use, value, run_id))
         self._writes.add(write)

@@ -63,6 +63,7 @@ def streams(subjects: Subjects, *, replicas: int = 1, storage: Storage = "file")
         bucket(subjects.workers_stream, subjects.workers_prefix),
         bucket(subjects.dead_stream, subjects.dead_prefix),
         bucket(subjects.cache_stream, subjects.cache_prefix),
+        bucket(subjects.blobs_stream, subjects.blobs_prefix),
         beats(subjects, replicas=replicas),
     )
 

@@ -155,7 +155,9 @@ class Work:
             host.tallies.task(definition.name).waited.add(max(host.now() - self.delivery.timestamp, 0.0))
 
         async def body(attempt: int) -> bytes:
-            return await definition.execute(dispatch.payload, run_id=dispatch.run_id, attempt=attempt, key=key, pulse=pulse)
+            payload = await host.blobs.open(dispatch.payload)
+            value = await definition.execute(payload, run_id=dispatch.run_id, attempt=attempt, key=key, pulse=pulse)
+            return await host.blobs.keep(value, dispatch.run_id)
 
         with telemetry.task_span(definition.name, dispatch.run_id, dispatch.attempt, self.delivery.headers) as span:
             try:

@@ -1,5 +1,6 @@
 """The pure run machine, the deterministic loop, and content-addressed replay."""
 
+from aiki.journal.claims import Claims
 from aiki.journal.limits import CLEANUP
 from aiki.journal.loop import DeterministicLoop, Shield
 from aiki.journal.machine import Program, QueryHandler, RunMachine
@@ -61,6 +62,7 @@ __all__ = [
     "Call",
     "CancelAsked",
     "ChildRun",
+    "Claims",
     "Continued",
     "DeterministicLoop",
     "Entry",

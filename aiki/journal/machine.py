@@ -11,10 +11,11 @@ How recorded steps are replayed stands in `aiki.journal.steps`.
 
 import asyncio
 import random
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any
 
+from aiki.journal.claims import Claims
 from aiki.journal.generations import begin_generation, known_ids
 from aiki.journal.inbox import Inbox
 from aiki.journal.limits import CLEANUP, RunLimits
@@ -108,6 +109,8 @@ class RunMachine:
         self.state = state
         self.environment = environment
         """Whatever the host wants the program to have: the way out of the run, for the bodies of its steps."""
+        self.claims = Claims()
+        """Large payloads: the host gives its own."""
         self._record = Record(state)
         self.replaying = False
         self.restart = False
@@ -303,6 +306,19 @@ class RunMachine:
     def pending(self, id: StepId) -> PendingStep | None:
         """A step that has no outcome yet."""
         return self._steps.pending(id)
+
+    @property
+    def outstanding(self) -> Iterable[PendingStep]:
+        """The steps that have no outcome yet, and the sub-workflows that go on after the code."""
+        return (*self._steps.outstanding, *self._steps.left)
+
+    async def opened(self, data: bytes) -> bytes:
+        """For the code: the payload that was recorded as this. One that is not here suspends the code: the host begins anew with it."""
+        found = self.claims.open(data)
+        if found is None:
+            await self.loop.create_future()
+            raise AssertionError("the code has been forgotten")
+        return found
 
     @property
     def issued(self) -> set[StepId]:

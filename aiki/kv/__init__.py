@@ -1,6 +1,7 @@
 """The stores: states of actors under compare-and-set."""
 
 from aiki.kv.actor_store import OPERATION_HEADER, STATE_HEADER, ActorStore, StoredState
+from aiki.kv.blob_store import BlobMark, BlobMeta, BlobStore
 from aiki.kv.dead_store import DeadStore, KeptMessage
 from aiki.kv.entity_store import EntityStore
 from aiki.kv.gate_store import GateStore
@@ -16,6 +17,9 @@ __all__ = [
     "OPERATION_HEADER",
     "STATE_HEADER",
     "ActorStore",
+    "BlobMark",
+    "BlobMeta",
+    "BlobStore",
     "CachedResult",
     "DeadStore",
     "EntityStore",

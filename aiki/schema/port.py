@@ -13,8 +13,8 @@ class Schema(Protocol[Value]):
     `where` names the payload in errors ("input of task 'charge'"). All methods raise `PayloadError`, with the path of the offending field.
     """
 
-    def encode(self, value: Any, where: str) -> bytes:
-        """Validate, and encode as JSON. `PayloadTooLarge` above the limit."""
+    def encode(self, value: Any, where: str, *, large: bool = False) -> bytes:
+        """Validate, and encode as JSON. `PayloadTooLarge` above the limit: `large` is for whoever puts a claim in its place."""
 
     def decode(self, data: bytes, where: str) -> Value:
         """Decode JSON and validate."""

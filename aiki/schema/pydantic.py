@@ -22,11 +22,11 @@ class PydanticSchema(Generic[Value]):
         except PydanticUserError as error:
             raise DefinitionError(f"{where} cannot be of type {annotation!r}: {error.message}", where=where) from error
 
-    def encode(self, value: Any, where: str) -> bytes:
+    def encode(self, value: Any, where: str, *, large: bool = False) -> bytes:
         try:
             valid = self._adapter.validate_python(value, strict=True)
             data = self._adapter.dump_json(valid)
-            check_size(data, where)
+            check_size(data, where, large=large)
             if b"null" in data:
                 refuse_lost_floats(self._adapter.dump_python(valid), where)
             self._adapter.validate_json(data)

@@ -8,6 +8,7 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
+from aiki.schema.claim import is_claim, largest_payload
 from aiki.types.errors import PayloadError, PayloadTooLarge
 
 __all__ = ["MAX_PAYLOAD", "StructuralSchema", "check_size", "refuse_lost_floats"]
@@ -15,7 +16,7 @@ __all__ = ["MAX_PAYLOAD", "StructuralSchema", "check_size", "refuse_lost_floats"
 Value = TypeVar("Value")
 
 MAX_PAYLOAD = 256 * 1024
-"""The limit of one payload, in bytes of JSON. A run's state holds several, and NATS takes 1 MiB a message by default."""
+"""The limit of a payload that is part of a message, in bytes of JSON: NATS takes 1 MiB a message by default."""
 
 _encoder = msgspec.json.Encoder()
 _sorting = msgspec.json.Encoder(order="deterministic")
@@ -31,7 +32,7 @@ class StructuralSchema(Generic[Value]):
         self._instance = annotation if _is_record(annotation) else None
         self._may_hold_sets = _mentions_sets(msgspec.inspect.type_info(annotation), set())
 
-    def encode(self, value: Any, where: str) -> bytes:
+    def encode(self, value: Any, where: str, *, large: bool = False) -> bytes:
         if self._instance is not None and not isinstance(value, self._instance):
             raise _unfit(where, f"expected {self._instance.__qualname__}, got {type(value).__qualname__}", "$")
         try:
@@ -41,7 +42,7 @@ class StructuralSchema(Generic[Value]):
                 data = _sorting.encode(value)
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
             raise _unfit(where, f"it cannot be encoded as JSON: {error}", "$") from error
-        check_size(data, where)
+        check_size(data, where, large=large)
         if b"null" in data:
             refuse_lost_floats(value, where)
         self.decode(data, where)
@@ -60,14 +61,22 @@ class StructuralSchema(Generic[Value]):
         return msgspec.json.schema(self.annotation)
 
 
-def check_size(data: bytes, where: str) -> None:
-    """Raise `PayloadTooLarge` when `data` is over `MAX_PAYLOAD`."""
-    if len(data) > MAX_PAYLOAD:
+def check_size(data: bytes, where: str, *, large: bool = False) -> None:
+    """Raise `PayloadTooLarge` when `data` is over its limit: `MAX_PAYLOAD`, or that of payloads in the blob store (`large`)."""
+    if large:
+        if len(data) <= MAX_PAYLOAD:
+            return
+        limit, advice = largest_payload(), "$AIKI_MAX_PAYLOAD sets it; larger data belongs elsewhere, with a reference as payload."
+    else:
+        if is_claim(data):
+            raise _unfit(where, 'an object whose first field is "$aiki.claim" stands for a large payload, and cannot travel here', "$")
+        limit, advice = MAX_PAYLOAD, "Store large data elsewhere and pass a reference."
+    if len(data) > limit:
         raise PayloadTooLarge(
-            f"{where} is {len(data):,} bytes of JSON; the limit is {MAX_PAYLOAD:,}. Store large data elsewhere and pass a reference.",
+            f"{where} is {len(data):,} bytes of JSON; the limit is {limit:,}. {advice}",
             where=where,
             size=len(data),
-            limit=MAX_PAYLOAD,
+            limit=limit,
             path="$",
             reason="too large",
         )

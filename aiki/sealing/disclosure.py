@@ -21,12 +21,18 @@ _PLAIN = frozenset({"schedules", "secrets", "workers", "withdrawn"})
 """Schedules hold one payload, which is sealed by itself (`aiki.sealing.inputs`). The rest: names, numbers, and the keys of webhooks."""
 
 
+_BLOB_NAMES = frozenset({"meta", "ref"})
+"""Of large payloads, how long they are and which runs refer to them: who collects them need have no key."""
+
+
 def kind_of(subject: str) -> Kind:
     """How that is treated which stands on a subject. Whatever is not known is sealed."""
     if subject.startswith(_BUCKETS):
         bucket = subject[len(_BUCKETS) :].partition("-")[0]
         if bucket == "runs":
             return "state" if subject.count(".") == 2 else "other"
+        if bucket == "blobs":
+            return "plain" if subject.split(".")[2] in _BLOB_NAMES else "other"
         return "plain" if bucket in _PLAIN else "other"
     if not subject.startswith("aiki."):
         return "other"

@@ -7,7 +7,8 @@
     │   ├── InvalidSchedule        a schedule that is wrong or never fires
     │   └── BackfillTooLarge       a backfill would start more runs than it may
     ├── PayloadError               a value does not fit its declared type, or cannot be encoded
-    │   └── PayloadTooLarge        a value is larger than the limit
+    │   ├── PayloadTooLarge        a value is larger than the limit
+    │   └── PayloadLost            a large payload is not in the blob store (any more)
     ├── IdempotencyConflict        the same key was used with another payload
     ├── UnknownWorkflow            nobody serves that workflow or version
     ├── VersionRetired             that version of the workflow takes no new runs
@@ -107,6 +108,7 @@ __all__ = [
     "NotRetryable",
     "OutcomeUnknown",
     "PayloadError",
+    "PayloadLost",
     "PayloadTooLarge",
     "QueryFailed",
     "RequestTimeout",
@@ -207,6 +209,12 @@ class PayloadTooLarge(PayloadError):
     """A value is larger than the limit. Fields: `where`, `size`, `limit` (bytes)."""
 
     code = "payload_too_large"
+
+
+class PayloadLost(PayloadError):
+    """A large payload is not in the blob store any more, or is damaged. Fields: `sha256`, `size`."""
+
+    code = "payload_lost"
 
 
 class IdempotencyConflict(AikiError):

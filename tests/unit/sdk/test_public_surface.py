@@ -13,7 +13,7 @@ SURFACE = {
         Concurrency Context
         DeadLetterView Debounce DefinitionError ErrorInfo Event EventTimeout Graph HookInfo IdempotencyConflict ImportRefused InvalidGraph
         InvalidName InvalidSchedule KeyMissing KeyProvider
-        LetterNotFound LimitReached NonDeterminismError NotRetryable PayloadError PayloadTooLarge Progress
+        LetterNotFound LimitReached NonDeterminismError NotRetryable PayloadError PayloadLost PayloadTooLarge Progress
         QueryFailed QueueView Rate ResultTimeout Retention Retry RetryAfter RunEnded RunHandle RunId RunNotFound RunPoisoned RunStatus
         RunView Saga SagaFailed Schedule ScheduleConflict ScheduleHandle ScheduleId ScheduleNotFound ScheduleView StepNotFound
         Tampered Task
@@ -25,7 +25,7 @@ SURFACE = {
     "aiki.actor": "Actor ActorContext ActorRef ActorView actor handler",
     "aiki.graph": "Expression Graph Node NodeProgress graph inputs item node progress_of ref render_run",
     "aiki.task": "Cache Concurrency Rate Retry RetryAfter Task TaskCache TaskContext task",
-    "aiki.client": """Advice Archiver AttemptView CachedView ChildView Client DeadLetterView DeadLetters Done Event
+    "aiki.client": """Advice Archiver AttemptView BlobView CachedView ChildView Client Collected DeadLetterView DeadLetters Done Event
         FiringView KeyView LimitView MessageView OnConflict Progress Proposal
         QueueView Report RunHandle RunHistory RunStatus RunView ScheduleHandle ScheduleView StepView VersionView WaitView event""",
     "aiki.workflow": """ChildHandle Context HookInfo Replayed Saga Variables Webhook Workflow replay workflow""",

@@ -2,6 +2,7 @@
 
 from aiki.client.advice import Advice, Proposal
 from aiki.client.archiver import Archiver
+from aiki.client.blobs import BlobView, Collected
 from aiki.client.cached import CachedView
 from aiki.client.client import Client, OnConflict
 from aiki.client.dead_letters import DeadLetters, DeadLetterView
@@ -22,9 +23,11 @@ __all__ = [
     "Advice",
     "Archiver",
     "AttemptView",
+    "BlobView",
     "CachedView",
     "ChildView",
     "Client",
+    "Collected",
     "DeadLetterView",
     "DeadLetters",
     "Done",

@@ -9,7 +9,7 @@ import msgspec
 
 from aiki.client.address import Mailbox
 from aiki.client.repeated import recorded_before, waits_already
-from aiki.schema import Schema, schema_for
+from aiki.schema import Schema, needs_claim, schema_for
 from aiki.types.errors import (
     NoResponders,
     OutcomeUnknown,
@@ -68,7 +68,10 @@ async def _ask(client: "Client", subject: str, request: bytes) -> Answer | None:
 
 async def update(client: "Client", mailbox: Mailbox, run_id: str, name: str, payload: Any, key: str | None, limit: float | None) -> Any:
     """Send an update until it is answered."""
-    data = ANY.encode(payload, f"payload of update {name!r}")
+    data = ANY.encode(payload, f"payload of update {name!r}", large=True)
+    if needs_claim(data):
+        await mailbox.find()  # there is such a run
+        data = await client.blobs.keep(data, run_id)
     id = secrets.token_hex(8) if key is None else f"k/{name}/{key}"
     await client.ends.listen()
     patience = asyncio.timeout(limit)

@@ -11,12 +11,14 @@ from typing import Any, Literal, Self, TypeVar
 
 from aiki import telemetry
 from aiki.actors import history, roster
+from aiki.actors.blobs import Blobs
 from aiki.actors.gatherings import Gatherings
 from aiki.actors.history import Recorded
 from aiki.actors.lines import Lines
 from aiki.actors.server_clock import ServerClock
 from aiki.actors.versions import RetiredVersions
 from aiki.client.advice import Advice, advise
+from aiki.client.blobs import UNREFERENCED_FOR, BlobView, Collected, collect_blobs, list_blobs
 from aiki.client.cached import CachedView, clear_cached, invalidate_cached, read_cached
 from aiki.client.dead_letters import DeadLetters
 from aiki.client.debounced import start_debounced
@@ -43,7 +45,7 @@ from aiki.codec import Codec
 from aiki.entities import Caller
 from aiki.journal import Entry, RunState, decode_state, peek_state
 from aiki.kv import MeasureStore, RunStore
-from aiki.schema import Schema, payload_hash
+from aiki.schema import Schema, claim_of, payload_hash
 from aiki.sealing import sealed
 from aiki.transport.port import Ack, Transport
 from aiki.transport.surely import surely
@@ -107,6 +109,8 @@ class Client(Many):
         """Of runs of workflows with a limit."""
         self.gatherings = Gatherings(transport, self.subjects)
         """Of debounced starts."""
+        self.blobs = Blobs(transport, self.subjects, self.clock.now, secret=codec is not None)
+        """Large payloads: puts claims in their place, and back."""
         self.ends = Ends(transport, self.subjects)
         self.said: BoundedMap[str, str] = BoundedMap(MOST_REMEMBERED)
         """The id of what was asked of a run last, by run."""
@@ -176,6 +180,7 @@ class Client(Many):
         if region not in self._regions:
             other = Client(self.transport, region=region, clock=self.clock, looks_again=self.looks_again, reads_server_clock=False)
             other.codec, other.sealer = self.codec, self.sealer
+            other.blobs = Blobs(self.transport, other.subjects, other.clock.now, secret=self.codec is not None)
             self._regions[region] = other
         return self._regions[region]
 
@@ -273,6 +278,19 @@ class Client(Many):
         """Forget all cached results of a task; answers how many there were."""
         return await clear_cached(self, task)
 
+    # -- large payloads
+
+    async def list_blobs(self) -> list[BlobView]:
+        """The large payloads of the region that are stored apart from the runs that refer to them."""
+        return await list_blobs(self)
+
+    async def collect_blobs(self, *, older_than: Duration = UNREFERENCED_FOR) -> Collected:
+        """Delete the large payloads that no run refers to any more, and that have not been used for `older_than` (12 hours at least).
+
+        The timer service does so every hour.
+        """
+        return await collect_blobs(self, older_than=older_than)
+
     async def limits(self, task: str | None = None) -> list[LimitView]:
         """The limits of tasks that workers have served, with what waits for them and what is at work, of each key; or those of one task."""
         return await read_limits(self, task)
@@ -294,12 +312,14 @@ class Client(Many):
         priority: int = 0,
         limit: RunLimit | None = None,
         debounce: Debounce | None = None,
+        is_claimed: bool = False,
     ) -> RunHandle[Output]:
         """Start a run of a workflow by name, with a payload that is JSON already; `Workflow.enqueue` is the typed way.
 
         `limit`: what the workflow declares. Without it, what is over the limit is found out by the worker that takes the start up.
 
-        When it has returned, the run happens, whatever dies after that. One round trip; two with an idempotency key.
+        When it has returned, the run happens, whatever dies after that. One round trip; two with an idempotency key; more for a large
+        payload. `is_claimed`: it was read from a run, so it may be a claim.
         """
         if trigger is not None and not isinstance(trigger, Trigger):
             raise DefinitionError(f"trigger must be a Trigger, for example Trigger.after(60), not {trigger!r}", what="trigger")
@@ -319,6 +339,10 @@ class Client(Many):
         if limit is not None:
             limit.key(payload)  # refused here rather than later
         run_id = new_run_id() if idempotency_key is None else keyed_run_id(workflow, idempotency_key)
+        if not is_claimed:
+            payload = await self.blobs.keep(payload, run_id)
+        elif (claim := claim_of(payload)) is not None:
+            await self.blobs.hold(claim, run_id)
         await self.ends.listen()
         with telemetry.client_span("enqueue", workflow, run_id):
             trace = telemetry.carry()

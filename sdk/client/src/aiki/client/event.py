@@ -25,7 +25,7 @@ class Event(Generic[Payload]):
 
     def encode(self, payload: Payload) -> bytes:
         """Validate a payload, and encode it as JSON; `PayloadError` when it does not fit."""
-        return self.schema.encode(payload, self._where)
+        return self.schema.encode(payload, self._where, large=True)
 
     def decode(self, data: bytes) -> Payload:
         """The payload of one that has come; `PayloadError` when the type has changed in between and it fits no more."""

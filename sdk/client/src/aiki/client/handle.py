@@ -24,7 +24,7 @@ from aiki.client.repeated import recorded_before, waits_already
 from aiki.client.views import Progress, RunStatus, RunView, StepView, progress, queued_status, queued_view, run_status, run_view
 from aiki.journal import RunState, decode_state
 from aiki.kv import STATE_HEADER
-from aiki.schema import Schema, schema_for
+from aiki.schema import Schema, decoded, needs_claim, schema_for
 from aiki.transport.port import Message
 from aiki.types.duration import Duration, seconds
 from aiki.types.errors import (
@@ -127,7 +127,9 @@ class RunHandle(Generic[Output]):
                 raise
             raise ResultTimeout(f"run {self.id} has not ended within {limit:g} s; it goes on", run_id=self.id, timeout=limit) from error
         if ended.status == "completed":
-            return self._output.decode(ended.result or b"null", f"result of workflow {self.workflow!r}")
+            result = await self._client.blobs.open(ended.result or b"null")
+            output: Output = await decoded(self._output, result, f"result of workflow {self.workflow!r}")
+            return output
         why = f": {ended.error}" if ended.error is not None else ""
         raise _ENDS[ended.status](
             f"run {self.id} of workflow {self.workflow!r} {ended.status}{why}", run_id=self.id, workflow=self.workflow, error=ended.error
@@ -301,7 +303,7 @@ class RunHandle(Generic[Output]):
             data = state.input
         else:
             what = f"input of workflow {self.workflow!r}"
-            data = (workflow.input_schema if workflow is not None else _ANY).encode(payload, what)
+            data = (workflow.input_schema if workflow is not None else _ANY).encode(payload, what, large=True)
         return await self._client.start_run(
             state.workflow if workflow is None else workflow.name,
             version or state.version if workflow is None else workflow.version,
@@ -310,6 +312,7 @@ class RunHandle(Generic[Output]):
             idempotency_key=idempotency_key,
             events=self._events if workflow is None else workflow.events,
             fork=fork,
+            is_claimed=payload is SAME,
         )
 
     async def _recorded(self) -> Recorded:
@@ -352,6 +355,9 @@ class RunHandle(Generic[Output]):
         if self._events is not None and event.name not in self._events:
             raise unknown_event(event.name, self.workflow, self._events)
         data = event.encode(payload)
+        if needs_claim(data):
+            await self._mailbox.find()  # there is such a run
+            data = await self._client.blobs.keep(data, self.id)
         id = secrets.token_hex(8) if idempotency_key is None else f"k/{event.name}/{check_key(idempotency_key)}"
         if idempotency_key is not None and await recorded_before(self._client, self.id, id, idempotency_key, data):
             return

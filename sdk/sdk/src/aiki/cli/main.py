@@ -5,6 +5,7 @@ import click
 from aiki.cli.actor import actor
 from aiki.cli.advise import advise
 from aiki.cli.archive import archive
+from aiki.cli.blob import blob
 from aiki.cli.cache import cache
 from aiki.cli.codec import codec
 from aiki.cli.dev import dev
@@ -41,6 +42,7 @@ for _command in (
     queue,
     limit,
     cache,
+    blob,
     advise,
     dlq,
     workflow,

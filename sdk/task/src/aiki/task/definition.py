@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Generic, Literal, ParamSpec, Protocol, TypeVar, overload
 
-from aiki.schema import Schema, read_signature
+from aiki.schema import Schema, decoded, encoded, read_signature
 from aiki.task.cache import TaskCache
 from aiki.task.context import TaskContext
 from aiki.task.interception import INTERCEPTOR
@@ -196,7 +196,7 @@ class Task(Generic[Input, Output, Parameters, Returned]):
 
         Raises `TaskFailed` when the task failed for good, `PayloadError` when `payload` does not fit.
         """
-        data = self._signature.payload.encode(payload, self._input)
+        data = self._signature.payload.encode(payload, self._input, large=True)
         is_local = self.local if local is None else local
         what = f"task {self.name!r}"
         limit = None if timeout is None else seconds(timeout, f"timeout of {what}", least=LEAST_LIMIT)
@@ -259,7 +259,7 @@ class Task(Generic[Input, Output, Parameters, Returned]):
         return await interceptor.task(self, payload, context, lambda: self._execute(payload, context))
 
     async def _execute(self, payload: bytes, context: TaskContext) -> bytes:
-        value = self._signature.payload.decode(payload, self._input)
+        value = await decoded(self._signature.payload, payload, self._input)
         arguments: list[Any] = []
         if self._signature.positional:
             arguments.append(value)
@@ -267,7 +267,7 @@ class Task(Generic[Input, Output, Parameters, Returned]):
             arguments.append(context)
         call: Callable[..., Any] = self.function
         result = await call(*arguments) if self._is_async else await run_in_thread(call, *arguments)
-        return self._signature.result.encode(result, self._result)
+        return await encoded(self._signature.result, result, self._result)
 
 
 def _runs_here(what: str) -> DefinitionError:

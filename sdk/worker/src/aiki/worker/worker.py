@@ -83,6 +83,7 @@ class Worker:
             archive=_boolean(archive, "archive"),
             always_replay=always_replay,
             environment=client,
+            blobs=client.blobs,
         )
         self._entities = EntityHost(
             client.transport,

@@ -50,13 +50,13 @@ class ChildHandle(Generic[Output]):
         """
         limit = None if timeout is None else self._context.limit(timeout, "timeout")
         async with asyncio.timeout(limit):
-            return self.output(await asyncio.shield(self._future))
+            return await self.opened(await asyncio.shield(self._future))
 
-    def output(self, outcome: Outcome) -> Output:
+    async def opened(self, outcome: Outcome) -> Output:
         """The result, or what the outcome raises."""
         error = outcome.error
         if error is None:
-            return self._output.decode(outcome.value, f"result of workflow {self.workflow!r}")
+            return self._output.decode(await self._context.opened(outcome.value), f"result of workflow {self.workflow!r}")
         kind = _FAILURES.get(error.code, ChildFailed)
         raise kind(error.message, run_id=self.id, workflow=self.workflow, error=error.cause)
 

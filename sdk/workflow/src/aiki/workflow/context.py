@@ -17,7 +17,8 @@ from aiki.client import Client, Event
 from aiki.client.event import unknown_event
 from aiki.client.webhooks import HookRecord
 from aiki.journal import ChildRun, Outcome, Received, RunMachine, Shield, StepOptions
-from aiki.schema import Schema, content_hash, result_schema, schema_for
+from aiki.schema import Schema, content_hash, encoded, is_claim, needs_claim, result_schema, schema_for
+from aiki.schema.structural import check_size
 from aiki.task.interception import INTERCEPTOR
 from aiki.task.thread import run_in_thread
 from aiki.types.cache import CacheUse
@@ -137,7 +138,7 @@ class Context:
             raise DefinitionError("a saga is open: continue as new after its block", where="continue_as_new")
         if self._machine.state.cancelled is not None:
             raise asyncio.CancelledError
-        self._machine.continue_as_new(self._encode_input(payload))
+        self._machine.continue_as_new(self._machine.claims.put(self._encode_input(payload)))
         await asyncio.get_running_loop().create_future()  # the machine abandons the code
         raise AssertionError("the code has ended")
 
@@ -147,13 +148,13 @@ class Context:
         Raises `EventTimeout` when none comes in time, and `PayloadError` when one has come that does not fit (the type was changed).
         """
         received = await self._take((event,), timeout)
-        return event.decode(received.payload)
+        return event.decode(await self.opened(received.payload))
 
     async def wait_for_any(self, *events: Event[Any], timeout: Duration | None = None) -> tuple[Event[Any], Any]:
         """The next event of any of these names, with its payload; the others stay for later. Raises `EventTimeout`."""
         received = await self._take(events, timeout)
         event = next(each for each in events if each.name == received.name)
-        return event, event.decode(received.payload)
+        return event, event.decode(await self.opened(received.payload))
 
     async def wait_for_all(self, *events: Event[Any], timeout: Duration | None = None) -> tuple[Any, ...]:
         """One event of each name, in any order of arrival; answers the payloads in the order of `events`. Raises `EventTimeout`."""
@@ -273,6 +274,10 @@ class Context:
             raise DefinitionError("messages to other runs need a worker: there is no way out of a replay", where="context")
         return client
 
+    async def opened(self, data: bytes) -> bytes:
+        """A payload that was recorded: itself, or the large one whose claim it is."""
+        return await self._machine.opened(data) if is_claim(data) else data
+
     def limit(self, duration: Duration, what: str) -> float:
         """A time-out in seconds; `DefinitionError` when it is none."""
         return seconds(duration, what, least=0.001)
@@ -285,6 +290,10 @@ class Context:
         if scope is not None and idempotency_key is not None:
             idempotency_key = scope.key(check_key(idempotency_key))
             child = msgspec.structs.replace(child, key=idempotency_key)
+        if child.region and needs_claim(payload):
+            check_size(payload, f"input of child {child.workflow!r} in region {child.region!r}")  # another region has another blob store
+        else:
+            payload = self._machine.claims.put(payload)
         key = None if idempotency_key is None else f"child/{child.version}/{check_key(idempotency_key)}"
         content = "c" + (content_hash(payload) if scope is None else scope.address(payload))
         known, future = self._machine.issue_child(child, payload, content, key)
@@ -342,7 +351,7 @@ class Context:
                 value = await run_in_thread(function)
                 if asyncio.iscoroutine(value):
                     value = await value
-            return schema.encode(value, f"result of {what}")
+            return await encoded(schema, value, f"result of {what}")
 
         limit = None if timeout is None else seconds(timeout, f"timeout of {what}", least=LEAST_LIMIT)
         limits = Limits.of(what, deadline=deadline, start_timeout=None, heartbeat=None)
@@ -372,12 +381,13 @@ class Context:
         if scope is not None and key is not None:
             key = scope.key(key)
         machine = self._machine
+        payload = machine.claims.put(payload)
         options = StepOptions(queue, retry, timeout, key, limits, cache=cache, standing=standing)
         address = content_hash(payload) if scope is None else scope.address(payload)
         content = self._prefix + address if key is None else ""
         outcome = await machine.issue("task" if body is None else "local", name, payload, content, options, body)
         if outcome.error is None:
-            return outcome.value
+            return await self.opened(outcome.value)
         raise _task_error(name, outcome)
 
 

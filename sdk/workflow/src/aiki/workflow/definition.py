@@ -10,7 +10,7 @@ from aiki.client import Client, Event, OnConflict, RunHandle, ScheduleHandle
 from aiki.client.schedules import Schedules
 from aiki.journal import CLEANUP, ChildRun, ParentClose, RunMachine
 from aiki.schedules import Schedule
-from aiki.schema import Schema, read_signature
+from aiki.schema import Schema, encoded, read_signature
 from aiki.types.admission import Concurrency
 from aiki.types.debounce import Debounce
 from aiki.types.duration import Duration, seconds
@@ -194,9 +194,9 @@ class Workflow(Generic[Input, Output]):
         place of what the workflow declares. Raises `ChildFailed`, `ChildCancelled` or `ChildTimedOut`.
         """
         child = self._child(on_conflict, close, queue, region, retry, timeout, deadline, idempotency_key)
-        data = self._signature.payload.encode(payload, self._input)
+        data = self._signature.payload.encode(payload, self._input, large=True)
         handle, future = ctx.child(child, data, self._signature.result, idempotency_key)
-        output: Output = handle.output(await future)
+        output: Output = await handle.opened(await future)
         return output
 
     async def start(
@@ -215,7 +215,7 @@ class Workflow(Generic[Input, Output]):
     ) -> ChildHandle[Output]:
         """The same as `run`, without waiting: a handle whose `await` answers the result."""
         child = self._child(on_conflict, close, queue, region, retry, timeout, deadline, idempotency_key)
-        data = self._signature.payload.encode(payload, self._input)
+        data = self._signature.payload.encode(payload, self._input, large=True)
         return ctx.child(child, data, self._signature.result, idempotency_key)[0]
 
     def _child(
@@ -294,7 +294,7 @@ class Workflow(Generic[Input, Output]):
         Raises `PayloadError` when `payload` does not fit, and `LimitReached`, before anything is stored.
         """
         check_run_priority(priority, self.run_limit)
-        data = self._signature.payload.encode(payload, self._input)
+        data = await encoded(self._signature.payload, payload, self._input)
         return await client.start_run(
             self.name,
             self.version,
@@ -353,21 +353,20 @@ class Workflow(Generic[Input, Output]):
         variables = Variables()
         if self._queries or self._updates:
             machine.queries = {name: partial(handler.answer, variables) for name, handler in self._queries.items()}
-            machine.updates.handlers = {name: partial(handler.handle, variables) for name, handler in self._updates.items()}
-        hooks = self._hooks
-        if hooks:
-            return await self._with_hooks(machine, context, variables)
-        return await self._code(machine, context, variables)
+            machine.updates.handlers = {name: partial(handler.handle, variables, machine.opened) for name, handler in self._updates.items()}
+        if self._hooks:
+            return machine.claims.put(await self._with_hooks(machine, context, variables))
+        return machine.claims.put(await self._code(machine, context, variables))
 
     def _decode_input(self, payload: bytes) -> Any:
         return self._signature.payload.decode(payload, self._input)
 
     def _encode_input(self, payload: Any) -> bytes:
-        return self._signature.payload.encode(payload, self._input)
+        return self._signature.payload.encode(payload, self._input, large=True)
 
     async def _code(self, machine: RunMachine, context: Context, variables: Variables) -> bytes:
         if self._signature.positional:
-            coroutine = self.function(context, self._signature.payload.decode(machine.state.input, self._input))
+            coroutine = self.function(context, self._signature.payload.decode(await machine.opened(machine.state.input), self._input))
         else:
             coroutine = self.function(context)
         attach(variables, coroutine)
@@ -376,7 +375,7 @@ class Workflow(Generic[Input, Output]):
         except (Exception, asyncio.CancelledError):
             await context.end_sagas()
             raise
-        return self._signature.result.encode(result, self._result)
+        return self._signature.result.encode(result, self._result, large=True)
 
     async def _with_hooks(self, machine: RunMachine, context: Context, variables: Variables) -> bytes:
         hooks = self._hooks

@@ -1,10 +1,10 @@
 """What answers a query, or handles an update: from JSON to JSON."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from aiki.schema import read_signature
+from aiki.schema import is_claim, read_signature
 from aiki.types.errors import DefinitionError
 from aiki.workflow.variables import Variables
 
@@ -26,9 +26,9 @@ class Handler:
         """Call it, at once."""
         return self._signature.result.encode(self._call(variables, payload), self._result)
 
-    async def handle(self, variables: Variables, payload: bytes) -> bytes:
-        """Call it, and wait for it."""
-        value = self._call(variables, payload)
+    async def handle(self, variables: Variables, opened: Callable[[bytes], Awaitable[bytes]], payload: bytes) -> bytes:
+        """Call it, and wait for it. `opened` makes a payload of what was recorded."""
+        value = self._call(variables, await opened(payload) if is_claim(payload) else payload)
         return self._signature.result.encode(await value if inspect.isawaitable(value) else value, self._result)
 
     def _call(self, variables: Variables, payload: bytes) -> Any:

@@ -6,8 +6,8 @@ import msgspec
 
 from aiki.actors.history import decode_segment
 from aiki.client import RunHistory
-from aiki.journal import Entry, RunMachine, RunState, StepId, decode_entries, decode_state, reopened
-from aiki.types.errors import DefinitionError, NonDeterminismError, PayloadError
+from aiki.journal import Claims, Entry, RunMachine, RunState, StepId, decode_entries, decode_state, reopened
+from aiki.types.errors import DefinitionError, NonDeterminismError, PayloadError, PayloadLost
 from aiki.types.failure import ErrorInfo
 from aiki.types.states import is_final
 from aiki.workflow.definition import Workflow
@@ -52,10 +52,17 @@ def replay(workflow: Workflow[Any, Output], history: RunHistory | bytes | str) -
     machine = RunMachine(state, workflow.program, history=entries, retry=workflow.retry)
     try:
         machine.begin(recorded.updated_at)
+        if machine.claims.missing:
+            lost = next(iter(machine.claims.missing))
+            raise PayloadLost(
+                f"run {record.run_id}: its history lacks the large payload {lost.sha256[:12]}… of {lost.size:,} bytes",
+                sha256=lost.sha256,
+                size=lost.size,
+            )
         issued = machine.issued
         present = machine.snapshot(recorded.updated_at)
         _compare(recorded, present, issued, between_attempts=recorded.retry_at is not None)
-        return _outcome(workflow, present, len(entries))
+        return _outcome(workflow, present, len(entries), machine.claims)
     finally:
         machine.evict()
 
@@ -91,9 +98,10 @@ def _end(state: RunState) -> str:
     return f"failed with {state.error}" if state.status == "failed" else "a point where it waits"
 
 
-def _outcome(workflow: Workflow[Any, Output], state: RunState, entries: int) -> Replayed[Output]:
+def _outcome(workflow: Workflow[Any, Output], state: RunState, entries: int, claims: Claims) -> Replayed[Output]:
     if state.status == "completed":
-        output = workflow.output_schema.decode(state.result or b"null", f"result of workflow {workflow.name!r}")
+        result = claims.open(state.result or b"null") or b"null"
+        output = workflow.output_schema.decode(result, f"result of workflow {workflow.name!r}")
         return Replayed(state="completed", output=output, entries=entries)
     if state.status == "failed":
         return Replayed(state="failed", error=state.error, entries=entries)

@@ -127,7 +127,7 @@ class Saga:
         options = {name: value for name, value in options.items() if value is not None}
         context = self._context
         key = options.get("idempotency_key")
-        data = step.input_schema.encode(payload, f"input of {step.name!r}")
+        data = step.input_schema.encode(payload, f"input of {step.name!r}", large=True)
         call = context.undoing.identify(step.name, content_hash(data) if key is None else f"!{key}", shared=key is not None)
         running = asyncio.get_running_loop().create_future()
         self._running.append(running)

@@ -20,6 +20,9 @@ from aiki.types.subjects import SCHEDULE_CONSUMER
 
 __all__ = ["TimerService"]
 
+COLLECT_EVERY = 3600.0
+"""Seconds between two looks for large payloads that no run refers to any more."""
+
 TRY_AGAIN = 1.0
 """Seconds after which a message comes again whose turn has failed."""
 
@@ -40,6 +43,7 @@ class TimerService:
         self._consumption: Consumption | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._clock_reader: asyncio.Task[None] | None = None
+        self._collector: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Begin to serve. Raises `StreamMissing`, which names `aiki init`."""
@@ -53,6 +57,7 @@ class TimerService:
             await clock.measure()
             self._clock_reader = asyncio.create_task(clock.follow())
         self._keeper = asyncio.create_task(self._keep_alive())
+        self._collector = asyncio.create_task(self._collect())
         self._consumption = await transport.consume(subjects.mail_stream, SCHEDULE_CONSUMER, self._take, window=self._max_turns)
 
     async def stop(self, grace: Duration = 10.0) -> None:
@@ -65,7 +70,7 @@ class TimerService:
         for delivery, turn in list(self._open.items()):
             turn.cancel()
             delivery.nak()
-        for task in (self._keeper, self._clock_reader):
+        for task in (self._keeper, self._clock_reader, self._collector):
             if task is not None:
                 task.cancel()
 
@@ -111,6 +116,17 @@ class TimerService:
             delivery.ack()
         finally:
             self._open.pop(delivery, None)
+
+    async def _collect(self) -> None:
+        while True:
+            await asyncio.sleep(COLLECT_EVERY)
+            try:
+                found = await self._client.collect_blobs()
+            except AikiError as error:
+                _log.warning("large payloads could not be collected, tried again in an hour: %s", error)
+            else:
+                if found.blobs:
+                    _log.info("collected %d large payloads of %d bytes", found.blobs, found.bytes)
 
     async def _keep_alive(self) -> None:
         while True:

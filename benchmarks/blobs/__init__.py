@@ -1,0 +1,1 @@
+"""Large payloads through a worker, and how long they keep its loop."""
