@@ -234,8 +234,9 @@ class GateKeeper:
                 self._machine.release(move.id)
             return
         headers = {name: value for name, value in stored.headers.items() if not name.startswith("Nats-")}
+        once = f"{move.id}/in/{stored.sequence}"  # one that was given up, and is retried, comes again
         with contextlib.suppress(Conflict):
-            await surely(lambda: self._transport.publish(working, stored.data, headers=headers, message_id=f"{move.id}/in", expect=0))
+            await surely(lambda: self._transport.publish(working, stored.data, headers=headers, message_id=once, expect=0))
         await surely(lambda: self._transport.purge(stream, waiting))
 
     async def _give_way(self, batons: list[Delivery]) -> None:

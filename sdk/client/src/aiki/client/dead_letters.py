@@ -17,6 +17,7 @@ from aiki.types.errors import Conflict, DefinitionError, LetterNotFound, NotRetr
 from aiki.types.failure import ErrorInfo
 from aiki.types.letters import DeadLetter, LetterKind
 from aiki.types.messages import Cancel, Dispatch, Resume, StepResult, decode_dispatch, encode
+from aiki.types.sealed import is_sealed, missing
 from aiki.types.states import is_final
 
 if TYPE_CHECKING:
@@ -90,7 +91,8 @@ class DeadLetters:
     async def retry(self, id: str) -> None:
         """Try again, from where it stood: a task is sent once more, a run goes on with all that has come for it meanwhile.
 
-        What counts against it is forgotten. `LetterNotFound`, and `NotRetryable` when nobody waits for it any more: drop it.
+        What counts against it is forgotten, and the limits of its task hold for it anew. `LetterNotFound`, `NotRetryable` when nobody waits
+        for it any more (drop it), and `KeyMissing`.
         """
         letter = await self._read(id)
         kept = await self._store.kept(id)
@@ -99,6 +101,9 @@ class DeadLetters:
         elif letter.kind == "run":
             await self._let_go_on(letter)
             kept = await self._store.kept(id)  # what was kept until the very end
+        for message in kept:
+            if is_sealed(message.data):  # it was sealed for where it lies, and opens nowhere else
+                raise missing(message.data)
         nonce = secrets.token_hex(6)
         for number, message in enumerate(kept):
             await self._send(message, f"{id}/retried/{nonce}/{number}", expect=0 if letter.kind == "task" else None)
@@ -195,9 +200,11 @@ class DeadLetters:
         return state is None or is_final(state.status)
 
     async def _send(self, message: KeptMessage, message_id: str, expect: int | None) -> None:
+        subject = self._client.subjects.before_gate(message.subject)
+
         def publish() -> Any:
             return self._client.transport.publish(
-                message.subject, message.data, headers=dict(message.headers) or None, message_id=message_id, expect=expect
+                subject, message.data, headers=dict(message.headers) or None, message_id=message_id, expect=expect
             )
 
         try:
