@@ -5,11 +5,12 @@ import secrets
 from collections.abc import AsyncGenerator, AsyncIterator
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from aiki.actors.held import is_held
+from aiki.actors.outbox import AGAIN_HEADER
 from aiki.journal import RunState, decode_state, encode_state
 from aiki.kv import DeadStore, KeptMessage
 from aiki.transport.surely import surely
@@ -106,7 +107,7 @@ class DeadLetters:
                 raise missing(message.data)
         nonce = secrets.token_hex(6)
         for number, message in enumerate(kept):
-            await self._send(message, f"{id}/retried/{nonce}/{number}", expect=0 if letter.kind == "task" else None)
+            await self._send(message, f"{id}/retried/{nonce}/{number}", is_task=letter.kind == "task")
         if letter.kind == "run":
             word = encode(Resume("its dead letter is retried"))
             publish = partial(self._client.transport.publish, letter.subject, word, message_id=f"{id}/retried/{nonce}")
@@ -199,18 +200,15 @@ class DeadLetters:
         state = await self._state(run_id)
         return state is None or is_final(state.status)
 
-    async def _send(self, message: KeptMessage, message_id: str, expect: int | None) -> None:
-        subject = self._client.subjects.before_gate(message.subject)
-
-        def publish() -> Any:
-            return self._client.transport.publish(
-                subject, message.data, headers=dict(message.headers) or None, message_id=message_id, expect=expect
-            )
-
-        try:
-            await surely(publish)
-        except Conflict:
-            return  # its first copy is still, or again, in its queue
+    async def _send(self, message: KeptMessage, message_id: str, *, is_task: bool) -> None:
+        transport, subjects = self._client.transport, self._client.subjects
+        subject, headers = subjects.before_gate(message.subject), dict(message.headers)
+        if is_task:
+            # Whoever gave it up may be about to acknowledge the first copy. With it, this one would go, or not be taken.
+            for each in {message.subject, subject}:
+                await surely(partial(transport.purge, subjects.task_stream, each))
+            headers[AGAIN_HEADER] = "1"
+        await surely(lambda: transport.publish(subject, message.data, headers=headers or None, message_id=message_id))
 
 
 def _view(letter: DeadLetter) -> DeadLetterView:
