@@ -188,6 +188,10 @@ class Activation:
         return self._driver
 
     @property
+    def _mailbox(self) -> str:
+        return f"{self._host.subjects.run_mail(self.definition.name, self.definition.version)}{self.run_id}"
+
+    @property
     def worth_keeping(self) -> bool:
         """The run's code is in memory, or its failures are being counted."""
         return self._machine is not None or self._failures > 0
@@ -740,8 +744,7 @@ class Activation:
         new = self._new
         if new is None and (start := start or await self._find_start()) is not None:
             new = new_run(start, self._host.now())
-        mailbox = f"{self._host.subjects.run_mail(self.definition.name, self.definition.version)}{self.run_id}"
-        if await bury_run(self._host.dead, self._stored, new, mailbox, self._batch, poisoned):
+        if await bury_run(self._host.dead, self._stored, new, self._mailbox, self._batch, poisoned):
             await self._keep_mail()
         elif any(isinstance(envelope.message, Again | Reset) for envelope in self._batch):
             _log.error("run %s, which had ended, kills its workers when it is taken up again: it stays as it was", self.run_id)
@@ -751,7 +754,7 @@ class Activation:
 
     async def _keep_mail(self) -> None:
         envelopes = [*self._held, *self._batch]
-        await keep_mail(self._host.dead, self._host.store, self.run_id, envelopes)
+        await keep_mail(self._host.dead, self._host.store, self.run_id, self._mailbox, envelopes)
         self._refuse_all(0.0)
 
     async def _hold(self, error: Exception) -> None:

@@ -22,7 +22,9 @@ from aiki.sdk import (
     task,
     workflow,
 )
+from aiki.kv import DeadStore
 from aiki.transport import Faults
+from aiki.types.letters import DeadLetter
 from tests.simulation.fleet import Fleet, Process
 
 BACK_AFTER = 0.5
@@ -383,5 +385,33 @@ def test_a_retried_call_passes_its_gate_like_any_other(seed: int) -> None:
         assert await asyncio.gather(*(result(other) for other in others)) == [0, 1, 2, 3], "it holds no place while it is held"
         assert await result(victim) == -1
         assert most == 1
+
+    play(seed, made)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_run_whose_holder_dies_before_its_letter_is_written_is_listed_all_the_same(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def made(scene: Scene) -> None:
+        @workflow(name="bad")
+        async def bad(ctx: Context) -> int:
+            await ctx.step("poison", scene.taste)
+            return 1
+
+        async def last_words(self: DeadStore, letter: DeadLetter) -> None:
+            await scene.taste()
+
+        await scene.open(bad)
+        with monkeypatch.context() as patch:
+            patch.setattr(DeadStore, "write", last_words)
+            victim = await bad.enqueue(scene.client)
+            async with asyncio.timeout(PATIENCE):
+                while (await victim.get_status()).error is None:
+                    await asyncio.sleep(0.1)
+        assert [letter async for letter in scene.client.dead_letters()] == []
+        assert await held(scene) == [victim.id]
+        scene.poisonous = False
+        await scene.client.dead_letters().retry(victim.id)
+        assert await result(victim) == 1
+        assert [letter async for letter in scene.client.dead_letters()] == []
 
     play(seed, made)
