@@ -57,8 +57,7 @@ class TaskWorker:
         self._prefix = host.subjects.task_mail(queue, definition.name)
         self._begun = 0
         """How many of those in hand have a slot."""
-        # To pull fewer, demand is withdrawn; what is on its way then is handed back, and would count as begun by a lost worker.
-        self._adapts = definition.admission is None and definition.retry.on_crash == "retry"
+        self._adapts = definition.admission is None
         self._median: float | None = None
         self._adjusting = False
         self._draining = False

@@ -121,7 +121,9 @@ async def check(transport: Transport, subjects: Subjects) -> None:
         if different:
             settings = ", ".join(f"{name} is {is_now!r}, not {wanted!r}" for name, (is_now, wanted) in different.items())
             raise TopologyMismatch(
-                f"stream {spec.name} has other settings ({settings}): `{mended_by}` changes what it can", name=spec.name, differences=different
+                f"stream {spec.name} has other settings ({settings}): `{mended_by}` changes what it can",
+                name=spec.name,
+                differences=different,
             )
 
 

@@ -126,7 +126,11 @@ class Fleet:
 
     def codec_of(self, number: int) -> Codec | None:
         """That process's. However many have died, those without a key are not all that are left."""
-        if not self.lacking or number % self.lacking or any(each.number % self.lacking == 0 for each in self.processes if each.number < number):
+        if (
+            not self.lacking
+            or number % self.lacking
+            or any(each.number % self.lacking == 0 for each in self.processes if each.number < number)
+        ):
             return self.codec
         return None
 

@@ -9,6 +9,7 @@ import pytest
 
 from aiki.client import RunHandle
 from aiki.clock import VirtualClock, run_virtual
+from aiki.kv import DeadStore
 from aiki.sdk import (
     Client,
     Concurrency,
@@ -22,7 +23,6 @@ from aiki.sdk import (
     task,
     workflow,
 )
-from aiki.kv import DeadStore
 from aiki.transport import Faults
 from aiki.types.letters import DeadLetter
 from tests.simulation.fleet import Fleet, Process

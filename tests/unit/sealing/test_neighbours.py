@@ -103,7 +103,14 @@ async def test_letters_are_listed_without_the_key_and_retried_with_it() -> None:
         letters, stranger = env.client.dead_letters(), (await env.connect()).dead_letters()
         for number, kind in enumerate(("message", "task")):
             letter = DeadLetter(
-                id=f"l{number}", kind=kind, reason=CUSTOMER, code="c", deliveries=1, first_at=1.0, last_at=1.0, subject="aiki.default.mail.x"
+                id=f"l{number}",
+                kind=kind,
+                reason=CUSTOMER,
+                code="c",
+                deliveries=1,
+                first_at=1.0,
+                last_at=1.0,
+                subject="aiki.default.mail.x",
             )
             await letters._store.keep(letter.id, 0, letter.subject, CUSTOMER.encode(), {})
             await env.client.transport.publish(env.client.subjects.letter_prefix + letter.id, encode_letter(letter))
