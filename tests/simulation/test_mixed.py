@@ -1,4 +1,4 @@
-"""Everything at once, under faults: gates, cached results, poison, resets, forks, runs that continue as new, archives and sealed payloads."""
+"""Everything at once, under faults: gates, cached results, poison, resets, forks, generations, archives and sealed payloads."""
 
 import asyncio
 import contextlib
@@ -275,7 +275,8 @@ def settled(world: World, fleet: Fleet, client: Client) -> Coroutine[Any, Any, N
                 if asyncio.get_running_loop().time() > PATIENCE:
                     break
         assert not left, f"left behind: {left}"
-        if not fleet.server.faults.double:  # a delivery that the network doubles runs two bodies
+        faults = fleet.server.faults
+        if faults is None or not faults.double:  # a delivery that the network doubles runs two bodies
             assert not world.broken, world.broken
 
     return look()

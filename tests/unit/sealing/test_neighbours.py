@@ -12,7 +12,7 @@ from aiki.archive import Archive
 from aiki.codec import AesGcmCodec, new_key
 from aiki.sdk import Archiver, Cache, Client, Concurrency, Context, KeyMissing, LetterNotFound, task, workflow
 from aiki.testing import TestEnvironment
-from aiki.types.letters import DeadLetter, encode_letter
+from aiki.types.letters import DeadLetter, LetterKind, encode_letter
 
 K1, K2 = new_key(), new_key()
 CUSTOMER = "secretive"
@@ -101,7 +101,8 @@ async def test_a_cached_result_is_shared_and_its_key_is_sealed_with_it() -> None
 async def test_letters_are_listed_without_the_key_and_retried_with_it() -> None:
     async with TestEnvironment.in_memory(codec=codec()) as env:
         letters, stranger = env.client.dead_letters(), (await env.connect()).dead_letters()
-        for number, kind in enumerate(("message", "task")):
+        kinds: tuple[LetterKind, ...] = ("message", "task")
+        for number, kind in enumerate(kinds):
             letter = DeadLetter(
                 id=f"l{number}",
                 kind=kind,
@@ -136,7 +137,7 @@ async def test_a_fork_waits_for_a_worker_that_can_read_where_it_begins() -> None
         newer = quote.handle(await env.connect(codec("k2", **both)), run.id)
         fork = await newer.fork(to_step="price", payload=2)
         await env.advance(30)
-        assert not (await fork.get_status()).state == "failed"
+        assert (await fork.get_status()).state != "failed"
         await env.worker(quote, price, codec=codec("k2", **both))
         assert await fork.wait_for_completion() == 1  # from the cache
 
