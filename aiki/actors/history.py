@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from aiki.journal import Entry, NewJournal, RunState, begun_again, decode_entries, decode_state, encode_entry, reset
+from aiki.journal import Entry, NewJournal, RunState, begun_again, decode_entries, decode_state, encode_entry, peek_state, reset
 from aiki.kv import RunStore
 from aiki.types.messages import Again, Reset
 from aiki.types.sealed import checked
@@ -58,11 +58,11 @@ class Recorded(NamedTuple):
     journal: list[Entry]
 
 
-async def read(store: RunStore, run_id: str) -> Recorded | None:
-    """The run as it is now; None when there is none (any more)."""
+async def read(store: RunStore, run_id: str, *, peek: bool = False) -> Recorded | None:
+    """The run as it is now; None when there is none (any more). `peek`: without its key the public part, and no journal."""
     seen = 0
     while (stored := await store.read(run_id)) is not None:
-        state = decode_state(stored.value)
+        state = peek_state(stored.value) if peek else decode_state(stored.value)
         try:
             return Recorded(state, stored.revision, await load(store, state))
         except LookupError:
