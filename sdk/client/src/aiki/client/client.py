@@ -414,7 +414,7 @@ class Client(Many):
         return await history.load(self.store, state)
 
     async def recorded(self, run_id: str, *, peek: bool = False) -> Recorded | None:
-        """A run's state, revision and whole journal, as the store has them now. `peek`: without its key what is public, else `KeyMissing`."""
+        """A run's state, revision and whole journal, as the store has them now. `peek`: without its key what is public; else it raises."""
         return await history.read(self.store, run_id, peek=peek) if is_run_id(run_id) else None
 
     async def runs(self, *, workflow: str | None = None, state: str | None = None, limit: int | None = None) -> AsyncIterator[RunStatus]:
