@@ -26,7 +26,7 @@ from aiki.actors.definitions import RunDefinition
 from aiki.actors.envelope import Envelope, LocalEnvelope
 from aiki.actors.evidence import Evidence, Poisoned, Trial, TriedElsewhere
 from aiki.actors.gatherings import Gatherings
-from aiki.actors.held import bury_run, is_held, is_terminated, keep_mail, poisoned_run
+from aiki.actors.held import bury_run, is_held, is_terminated, keep_mail
 from aiki.actors.keeping import keeping_of
 from aiki.actors.lines import LineFull, Lines
 from aiki.actors.local import LocalSteps
@@ -55,7 +55,18 @@ from aiki.journal import (
     says_otherwise,
 )
 from aiki.kv import DeadStore, RunStore, StoredState
-from aiki.types.errors import AikiError, CodecError, Conflict, NonDeterminismError, NotConnected, PayloadTooLarge, RunEnded
+from aiki.types.errors import (
+    AikiError,
+    CodecError,
+    Conflict,
+    NonDeterminismError,
+    NotConnected,
+    PayloadLost,
+    PayloadTooLarge,
+    RunEnded,
+    RunNotFound,
+    StepNotFound,
+)
 from aiki.types.failure import ErrorInfo
 from aiki.types.messages import (
     Again,
@@ -168,6 +179,8 @@ class Activation:
         self._doubtful = self._suspected = redelivered
         self._trial: Trial | None = None
         """Of a run whose last host may have died of it."""
+        self._new: RunState | None = None
+        """Of a fork that nobody has written yet."""
         self._late: set[Envelope] = set()
         """Results that nobody waits for any more: the dispatch of one that was withdrawn is gone, so it cannot stand behind the turn."""
         self._unproven = False
@@ -186,6 +199,10 @@ class Activation:
     def turn(self) -> asyncio.Task[None] | None:
         """The turn that is going on."""
         return self._driver
+
+    @property
+    def _mailbox(self) -> str:
+        return f"{self._host.subjects.run_mail(self.definition.name, self.definition.version)}{self.run_id}"
 
     @property
     def worth_keeping(self) -> bool:
@@ -586,16 +603,13 @@ class Activation:
             if must_ask(self.definition, state, now := self._host.now(), new=True):
                 await take_place(self._host, self.definition, state, now, forked=True)
             journal = await self._stored.forked(state, fork, self._host.now())
-            await self._suspect(journal)
             await self._large.bring_journal(state, journal, another=True)
-        except (AikiError, Poisoned) as error:
-            if isinstance(error, NotConnected):
-                raise
-            # Held, it could not be forked anew: its journal is the other's.
-            why = poisoned_run(self.run_id, error) if isinstance(error, Poisoned) else error
+        except (RunNotFound, StepNotFound, PayloadLost) as error:
             self._machine = machine = machine_of(self.definition, state, [], self._host.environment)
-            machine.fail(why, self._host.now())
+            machine.fail(error, self._host.now())
             return machine
+        self._new = state  # held, it must have the other's journal: that may be gone when it goes on
+        await self._suspect(journal)
         machine = self._begin(state, journal)
         machine.dirty = True
         return machine
@@ -805,10 +819,10 @@ class Activation:
 
     async def _give_up(self, poisoned: Poisoned) -> None:
         start = next((envelope.message for envelope in self._batch if isinstance(envelope.message, Start)), None)
-        start = start or await self._find_start()
-        new = None if start is None else new_run(start, self._host.now())
-        mailbox = f"{self._host.subjects.run_mail(self.definition.name, self.definition.version)}{self.run_id}"
-        if await bury_run(self._host.dead, self._stored, new, mailbox, self._batch, poisoned):
+        new = self._new
+        if new is None and (start := start or await self._find_start()) is not None:
+            new = new_run(start, self._host.now())
+        if await bury_run(self._host.dead, self._stored, new, self._mailbox, self._batch, poisoned):
             await self._keep_mail()
         elif any(isinstance(envelope.message, Again | Reset) for envelope in self._batch):
             _log.error("run %s, which had ended, kills its workers when it is taken up again: it stays as it was", self.run_id)
@@ -818,7 +832,7 @@ class Activation:
 
     async def _keep_mail(self) -> None:
         envelopes = [*self._held, *self._batch]
-        await keep_mail(self._host.dead, self._host.store, self.run_id, envelopes)
+        await keep_mail(self._host.dead, self._host.store, self.run_id, self._mailbox, envelopes)
         self._refuse_all(0.0)
 
     async def _hold(self, error: Exception) -> None:

@@ -18,6 +18,7 @@ import msgspec
 
 from aiki.clock import Clock
 from aiki.transport.port import Ack, Transport
+from aiki.transport.surely import surely
 from aiki.types.errors import AikiError, Conflict, NoResponders, NotConnected, OutcomeUnknown, TransportError
 from aiki.types.limits import MOST_DEATHS
 from aiki.types.subjects import Subjects
@@ -135,6 +136,18 @@ class Evidence:
             self.leave(key)
             raise
         return Trial(self, key, [], None)
+
+    async def begin(self, key: str) -> Trial | None:
+        """Say that it is begun, before it is; None when it was begun before. For what must not be begun twice, whoever dies."""
+        mine = _encode([Taking(self._host, self._worker, self._clock.now())])
+        try:
+            ack = (await surely(lambda: self._transport.publish(key, mine, expect=0, ttl=KEPT))).answer
+        except Conflict:
+            stored = (await surely(lambda: self._transport.last(self._stream, key))).answer
+            if stored is None or stored.data != mine:
+                return None
+            return Trial(self, key, [], stored.sequence)  # it was stored, though no answer came
+        return Trial(self, key, [], ack.sequence)
 
     async def clear(self, key: str) -> None:
         """Begin to count anew."""

@@ -115,12 +115,14 @@ async def bury_run(
     return True
 
 
-async def keep_mail(dead: DeadStore, store: RunStore, run_id: str, envelopes: Sequence[Envelope]) -> None:
+async def keep_mail(dead: DeadStore, store: RunStore, run_id: str, mailbox: str, envelopes: Sequence[Envelope]) -> None:
     """Keep what has come for a run that is held, and settle it; what is not settled is to be refused.
 
     Whoever lets the run go on first changes its state, and then looks at what is kept: so what was kept before the state was read once
-    more is not overlooked, and what comes too late goes back to where it came from.
+    more is not overlooked, and what comes too late goes back to where it came from. So does the letter, which is written here if whoever
+    held the run has died before it could do so.
     """
+    written = await _write_anew(dead, store, run_id, mailbox)
     mail = [each for each in envelopes if isinstance(each, MailEnvelope)]
     keys = [
         await dead.keep(run_id, each.delivery.sequence, each.delivery.subject, each.delivery.data, each.delivery.headers) for each in mail
@@ -132,6 +134,33 @@ async def keep_mail(dead: DeadStore, store: RunStore, run_id: str, envelopes: Se
     else:
         for key in keys:
             await dead.forget(key)
+        if written:
+            await dead.unlist(run_id)
+
+
+async def _write_anew(dead: DeadStore, store: RunStore, run_id: str, mailbox: str) -> bool:
+    """Put a run that is held into the list, unless it is there."""
+    stored = None if await dead.read(run_id) is not None else await store.read(run_id)
+    state = None if stored is None else decode_state(stored.value)
+    if state is None or not is_held(state):
+        return False
+    assert state.held is not None
+    await dead.write(
+        DeadLetter(
+            id=run_id,
+            kind="run",
+            reason=state.held.message,
+            code=RunPoisoned.code,
+            deliveries=1,
+            first_at=state.updated_at,
+            last_at=state.updated_at,
+            subject=mailbox,
+            run_id=run_id,
+            workflow=state.workflow,
+            version=state.version,
+        )
+    )
+    return True
 
 
 def bury_unreadable(transport: Transport, subjects: Subjects, delivery: Delivery, stream: str, error: Exception) -> "asyncio.Task[None]":

@@ -58,14 +58,11 @@ class Recorded(NamedTuple):
     journal: list[Entry]
 
 
-async def read(store: RunStore, run_id: str, *, public: bool = False) -> Recorded | None:
-    """The run as it is now; None when there is none (any more).
-
-    `public`: of a run that is sealed with a key which is not here its public part, without a journal, instead of `KeyMissing`.
-    """
+async def read(store: RunStore, run_id: str, *, peek: bool = False) -> Recorded | None:
+    """The run as it is now; None when there is none (any more). `peek`: without its key the public part, and no journal."""
     seen = 0
     while (stored := await store.read(run_id)) is not None:
-        state = (peek_state if public else decode_state)(stored.value)
+        state = peek_state(stored.value) if peek else decode_state(stored.value)
         try:
             return Recorded(state, stored.revision, [] if state.locked else await load(store, state))
         except LookupError:

@@ -156,8 +156,8 @@ class Host:
         if state.reply:
             self.transport.send(state.reply, ended)
         for mailbox in mailboxes:
-            # A run that is retried ends more than once, and the stream takes each message id once.
-            await self.outbox.notify(mailbox, ended, f"{state.run_id}/ended/{state.attempt}/{mailbox}")
+            # A run that is retried or reset ends more than once, and the stream takes each message id once.
+            await self.outbox.notify(mailbox, ended, f"{state.run_id}/ended/{state.finished_at}/{mailbox}")
         if not again:
             if state.finished_at is not None:
                 self.tallies.run_ended(state.workflow, state.status, state.finished_at - state.started_at)
@@ -173,7 +173,7 @@ class Host:
 
     async def ask_for_archive(self, state: RunState) -> None:
         """Tell the archivers of a run that has ended: one of them will take it, now or when there is one."""
-        await self.outbox.notify(self.subjects.archive_mail + state.run_id, b"", f"{state.run_id}/archive/{state.attempt}")
+        await self.outbox.notify(self.subjects.archive_mail + state.run_id, b"", f"{state.run_id}/archive/{state.finished_at}")
 
     def answer(self, reply: str, answer: Answer) -> None:
         """Tell the sender of an update; it asks again with the same id if it does not hear this."""

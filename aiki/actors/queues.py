@@ -14,7 +14,7 @@ from aiki.transport.surely import surely
 from aiki.types.names import to_token
 from aiki.types.subjects import Subjects
 
-__all__ = ["PauseMark", "consumers", "obey", "pause", "read_all", "resume"]
+__all__ = ["PauseMark", "consumers", "holding", "obey", "pause", "read_all", "resume"]
 
 
 class PauseMark(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,12 +48,13 @@ async def resume(transport: Transport, subjects: Subjects, queue: str) -> None:
 async def obey(transport: Transport, subjects: Subjects, queue: str, durable: str, now: float) -> None:
     """A consumer of the queue was made, or found: pause it if the queue is paused."""
     applied = None
-    while (mark := await _holding(transport, subjects, queue, now)) != applied:  # it may have changed meanwhile
+    while (mark := await holding(transport, subjects, queue, now)) != applied:  # it may have changed meanwhile
         await _set(transport, subjects, durable, mark)
         applied = mark
 
 
-async def _holding(transport: Transport, subjects: Subjects, queue: str, now: float) -> PauseMark | None:
+async def holding(transport: Transport, subjects: Subjects, queue: str, now: float) -> PauseMark | None:
+    """The mark of a queue that is paused now."""
     mark = await _read(transport, subjects.workers_stream, subjects.queue_mark(queue))
     return mark if mark is not None and mark.holds(now) else None
 

@@ -19,9 +19,10 @@ from aiki.actors.host import Host
 from aiki.actors.slots import Slots, room_for
 from aiki.actors.unreadable import LEFT_FOR
 from aiki.actors.work import Work
+from aiki.sealing import seals
 from aiki.transport.port import Consumption, Delivery
 from aiki.transport.surely import surely
-from aiki.types.admission import place_of
+from aiki.types.admission import hidden, place_of
 from aiki.types.errors import CodecError, NotConnected, OutcomeUnknown, RequestTimeout, TransportError
 from aiki.types.messages import Dispatch, Resume, StepFailedOnce, StepResult, decode_dispatch, encode
 
@@ -56,8 +57,7 @@ class TaskWorker:
         self._prefix = host.subjects.task_mail(queue, definition.name)
         self._begun = 0
         """How many of those in hand have a slot."""
-        # To pull fewer, demand is withdrawn; what is on its way then is handed back, and would count as begun by a lost worker.
-        self._adapts = definition.admission is None and definition.retry.on_crash == "retry"
+        self._adapts = definition.admission is None
         self._median: float | None = None
         self._adjusting = False
         self._draining = False
@@ -117,7 +117,7 @@ class TaskWorker:
         try:
             dispatch = decode_dispatch(delivery.data)
         except CodecError as error:
-            self._host.unreadable.mark(delivery.subject.split(".")[-2], error, self._host.now())
+            self._host.unreadable.mark(delivery.subject[len(self._prefix) :].partition(".")[0], error, self._host.now())
             delivery.nak(LEFT_FOR)
             return
         except ValueError as error:
@@ -144,8 +144,7 @@ class TaskWorker:
             if not work.withdrawn:
                 await self._report(work.dispatch, message)
             delivery.ack()
-            if work.dispatch.place:
-                door.leave(self._host.transport, self._host.subjects, self._gate, f"{work.dispatch.run_id}.{work.dispatch.serial}")
+            self._leave_gate(work.dispatch)
             reported = True
         except Poisoned as poisoned:
             reported = await self._give_up(work.dispatch, delivery, poisoned)
@@ -181,7 +180,12 @@ class TaskWorker:
             delivery.nak(PAUSE)
             return False
         delivery.ack()
+        self._leave_gate(dispatch)
         return True
+
+    def _leave_gate(self, dispatch: Dispatch) -> None:
+        if dispatch.place:
+            door.leave(self._host.transport, self._host.subjects, self._gate, f"{dispatch.run_id}.{dispatch.serial}")
 
     async def _report(self, dispatch: Dispatch, message: StepResult | StepFailedOnce | None) -> None:
         if message is None:
@@ -202,7 +206,9 @@ class TaskWorker:
 
     async def _enter(self, dispatch: Dispatch, delivery: Delivery) -> None:
         if not dispatch.place:
-            dispatch = replace(dispatch, place=place_of(self._definition.standing(dispatch.payload), delivery.timestamp))
+            standing = self._definition.standing(dispatch.payload)
+            standing = hidden(standing) if seals(self._host.transport) else standing
+            dispatch = replace(dispatch, place=place_of(standing, delivery.timestamp))
         headers = {name: value for name, value in delivery.headers.items() if not name.startswith("Nats-")}
         host, id = self._host, f"{dispatch.run_id}.{dispatch.serial}"
         try:
@@ -215,7 +221,7 @@ class TaskWorker:
                     id,
                     encode(dispatch),
                     headers=headers,
-                    message_id=f"{id}/wait",
+                    message_id=f"{id}/wait/{delivery.sequence}",
                     again=True,
                 )
             )

@@ -1,5 +1,6 @@
 """The streams and buckets of a region, declared in one place and created by `aiki init`."""
 
+import asyncio
 from typing import Literal
 
 from aiki.transport.port import ConsumerSpec, StreamSpec, Transport
@@ -15,7 +16,7 @@ ACK_WAIT = 3.0
 
 DEDUPE_WINDOW = 120.0
 
-ESSENTIAL = ("retention", "history", "allow_ttl", "allow_schedules", "republish")
+ESSENTIAL = ("subjects", "retention", "history", "allow_ttl", "allow_schedules", "republish")
 """Settings of a stream without which work would be lost or never come; where and how often it is stored is the operator's choice."""
 
 
@@ -84,33 +85,44 @@ def beats(subjects: Subjects, *, replicas: int = 1) -> StreamSpec:
 
 
 async def init(
-    transport: Transport, *, region: str = "default", replicas: int = 1, update: bool = False, storage: Storage = "file"
+    transport: Transport, *, region: str = "default", replicas: int | None = None, update: bool = False, storage: Storage = "file"
 ) -> dict[str, str]:
     """Create what is missing; answers what was done, per stream ("created", "unchanged", "updated").
 
-    A stream with other settings raises `TopologyMismatch`, unless `update` brings it to ours.
+    `replicas`: copies of each stream (None: as many as the region has, of a new one 1). A stream with other settings raises
+    `TopologyMismatch`, unless `update` brings it to ours.
     """
-    specs = streams(Subjects(region), replicas=replicas, storage=storage)
+    subjects = Subjects(region)
+    if replicas is None:
+        present = await transport.stream(subjects.runs_stream)
+        replicas = 1 if present is None else present.replicas
+    specs = streams(subjects, replicas=replicas, storage=storage)
     return {spec.name: await transport.ensure_stream(spec, update=update) for spec in specs}
 
 
 async def check(transport: Transport, subjects: Subjects) -> None:
     """Raise `StreamMissing`, which names `aiki init`, unless the region has its streams, `TopologyMismatch` for harmful settings."""
-    for spec in streams(subjects):
-        if spec.name == subjects.beats_stream:
-            continue
-        found = await transport.stream(spec.name)
-        if found is None:
+    specs = [spec for spec in streams(subjects) if spec.name != subjects.beats_stream]
+    found = dict(zip(specs, await asyncio.gather(*(transport.stream(spec.name) for spec in specs)), strict=True))
+    mended_by = f"aiki init --region {subjects.region}"
+    if any(found.values()):  # it is of an earlier release, perhaps
+        mended_by += " --update"
+    for spec, present in found.items():
+        if present is None:
             raise StreamMissing(
-                f"region {subjects.region!r} has no stream {spec.name!r}: create its streams with `aiki init --region {subjects.region}`",
+                f"region {subjects.region!r} has no stream {spec.name!r}: create what it lacks with `{mended_by}`",
                 stream=spec.name,
                 region=subjects.region,
             )
-        different = {name: (getattr(found, name), getattr(spec, name)) for name in ESSENTIAL if getattr(found, name) != getattr(spec, name)}
+        different = {
+            name: (getattr(present, name), getattr(spec, name)) for name in ESSENTIAL if getattr(present, name) != getattr(spec, name)
+        }
+        if set(spec.subjects) <= set(present.subjects):
+            different.pop("subjects", None)
         if different:
-            settings = ", ".join(f"{name} is {present!r}, not {wanted!r}" for name, (present, wanted) in different.items())
+            settings = ", ".join(f"{name} is {is_now!r}, not {wanted!r}" for name, (is_now, wanted) in different.items())
             raise TopologyMismatch(
-                f"stream {spec.name} has other settings ({settings}): `aiki init --region {subjects.region} --update` changes what it can",
+                f"stream {spec.name} has other settings ({settings}): `{mended_by}` changes what it can",
                 name=spec.name,
                 differences=different,
             )

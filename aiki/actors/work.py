@@ -7,7 +7,7 @@ from aiki.actors import report, topology
 from aiki.actors.attempts import AttemptLimits, Ended, lost, run_attempts, step_key
 from aiki.actors.beats import Beats, BeatWriter
 from aiki.actors.definitions import TaskDefinition
-from aiki.actors.evidence import Poisoned
+from aiki.actors.evidence import Poisoned, Trial
 from aiki.actors.held import poisoned_task
 from aiki.actors.host import Host
 from aiki.actors.outbox import AGAIN_HEADER
@@ -40,6 +40,8 @@ class Work:
         self._beats = beats
         self._writer: BeatWriter | None = None
         self._pulse: BodyPulse | None = None
+        self._begun: Trial | None = None
+        """Of a body that is not to be begun twice."""
 
     def withdraw(self) -> None:
         """Tell the body that nobody waits for it; one that is declared so is cancelled."""
@@ -93,14 +95,19 @@ class Work:
             start_by = step.start_by  # None once a worker has begun it
         if start_by is not None and host.now() >= start_by:
             return self._failed(ErrorInfo.of(TaskTimedOut("it was taken up later than its start_timeout allows", limit="start_timeout")))
-        if self.delivery.attempt > 1 and (error := lost(self._definition.name, retry)) is not None:
-            return self._failed(error)
         if start_by is not None and not await self._say_begun(start_by):
             return None
+        if (error := lost(self._definition.name, retry)) is not None:
+            # How often it was delivered proves nothing: a worker that stops hands over what it has not begun.
+            self._begun = await host.evidence.begin(host.subjects.taken(dispatch.run_id, dispatch.serial))
+            if self._begun is None:
+                return self._failed(error)
         return None if self.withdrawn else await self._run(details)
 
     def close(self, *, settled: bool) -> None:
         """It is out of hand. Unless `settled`, another worker gets it, and its last heartbeat."""
+        if self._begun is not None and settled:
+            self._begun.passed()
         if self._writer is not None:
             if not settled:
                 self._writer.flush()

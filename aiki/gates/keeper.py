@@ -14,7 +14,7 @@ import contextlib
 import logging
 from collections.abc import Sequence
 
-from aiki.actors import door, topology
+from aiki.actors import door, queues, topology
 from aiki.actors.host import Host
 from aiki.gates.machine import GateMachine
 from aiki.gates.state import GateState, LimitState, Move, decode_gate, encode_gate
@@ -196,7 +196,13 @@ class GateKeeper:
         """Answers when to look again: at once (0), in so many seconds, or (None) when something changes."""
         if not machine.waiting:
             return None
-        ahead, _ = await self._transport.backlog(self._subjects.task_stream, self._subjects.task_consumer(self._queue, self._task))
+        transport, subjects = self._transport, self._subjects
+        (ahead, _), paused = await asyncio.gather(
+            transport.backlog(subjects.task_stream, subjects.task_consumer(self._queue, self._task)),
+            queues.holding(transport, subjects, self._queue, self._host.now()),
+        )
+        if paused is not None:
+            return None  # what is let in now would begin all at once when the queue goes on, whatever its rate
         room = self._window.room(ahead)
         if room <= 0:
             return self._window.pause()
@@ -234,8 +240,9 @@ class GateKeeper:
                 self._machine.release(move.id)
             return
         headers = {name: value for name, value in stored.headers.items() if not name.startswith("Nats-")}
+        once = f"{move.id}/in/{stored.sequence}"  # one that was given up, and is retried, comes again
         with contextlib.suppress(Conflict):
-            await surely(lambda: self._transport.publish(working, stored.data, headers=headers, message_id=f"{move.id}/in", expect=0))
+            await surely(lambda: self._transport.publish(working, stored.data, headers=headers, message_id=once, expect=0))
         await surely(lambda: self._transport.purge(stream, waiting))
 
     async def _give_way(self, batons: list[Delivery]) -> None:

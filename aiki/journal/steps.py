@@ -30,7 +30,7 @@ from aiki.journal.state import (
     StepKind,
 )
 from aiki.schema import content_hash, salted
-from aiki.types.admission import place_of
+from aiki.types.admission import hidden, place_of
 from aiki.types.errors import (
     ChildCancelled,
     ChildFailed,
@@ -142,7 +142,7 @@ class Steps:
             # It was a local step when it was issued; a dispatched one stays with its worker in the opposite case.
             elif self._record.state.retry_at is None:
                 pending.kind, pending.queue = "task", operation.options.queue
-                pending.place = _place(operation, pending.issued_at)
+                pending.place = self._place(operation, pending.issued_at)
                 # While it replays, the loop's time is that of the journal, so the last commit says better what time it is.
                 self._dispatch(pending, pending.due, max(self._loop.time(), self._record.state.updated_at))
         elif pending.due is None:
@@ -482,7 +482,7 @@ class Steps:
             heartbeat=limits.heartbeat,
             child=options.child,
             cache=options.cache,
-            place=_place(operation, now),
+            place=self._place(operation, now),
         )
 
     def _dispatch(self, step: PendingStep, due: float | None, now: float) -> None:
@@ -500,10 +500,11 @@ class Steps:
             "Was the workflow changed without a new version?",
         )
 
-
-def _place(operation: Operation, issued_at: float) -> str:
-    standing = operation.options.standing
-    return place_of(standing, issued_at) if standing and operation.kind == "task" else ""
+    def _place(self, operation: Operation, issued_at: float) -> str:
+        standing = operation.options.standing
+        if not standing or operation.kind != "task":
+            return ""
+        return place_of(hidden(standing) if self._record.state.salt else standing, issued_at)
 
 
 def _child_error(child: ChildRun, ended: Ended) -> ErrorInfo:

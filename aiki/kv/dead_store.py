@@ -80,6 +80,10 @@ class DeadStore:
         """Delete one kept message."""
         await self._transport.purge(self._stream, key)
 
+    async def unlist(self, id: str) -> None:
+        """Delete a letter, and leave what is kept."""
+        await self._transport.purge(self._stream, self._letters + id)
+
     async def remove(self, id: str) -> None:
         """Delete a letter. What is still kept for it goes too."""
         await self._transport.purge(self._stream, f"{self._kept}{id}.*")

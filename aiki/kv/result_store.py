@@ -12,6 +12,7 @@ from aiki.transport.port import Stored, Transport
 from aiki.transport.surely import surely
 from aiki.types.cache import CacheUse
 from aiki.types.names import from_token, to_token
+from aiki.types.sealed import is_sealed, missing
 from aiki.types.subjects import Subjects
 
 __all__ = ["LARGEST", "CachedResult", "ResultStore"]
@@ -61,14 +62,18 @@ class ResultStore:
         await surely(lambda: self._transport.publish(self._key(task, id), b"", ttl=FENCE_KEPT))
 
     async def list(self, task: str | None = None) -> "list[tuple[str, str, CachedResult]]":
-        """(task, id, result) of those that are stored, by task and id."""
+        """(task, id, result) of those that are stored, by task and id. Raises `KeyMissing`."""
         pattern = f"{self._prefix}{'*' if task is None else to_token(task)}.*"
         found = []
         keys = await self._transport.subjects(self._stream, pattern)
         for begin in range(0, len(keys), 64):
             some = keys[begin : begin + 64]
             for key, stored in zip(some, await asyncio.gather(*(self._transport.last(self._stream, key) for key in some)), strict=True):
-                if stored is not None and (result := _decode(stored)) is not None:
+                if stored is None:
+                    continue
+                if is_sealed(stored.data):
+                    raise missing(stored.data)
+                if (result := _decode(stored)) is not None:
                     name, _, id = key.removeprefix(self._prefix).partition(".")
                     found.append((from_token(name), id, result))
         return found
@@ -83,7 +88,7 @@ def _encode(result: CachedResult) -> bytes:
 
 
 def _decode(stored: Stored) -> CachedResult | None:
-    """None for what was invalidated, or what a later release has written."""
+    """None for what was invalidated, sealed with a key that is not known here, or written by a later release."""
     try:
         return _decoder.decode(stored.data) if stored.data else None
     except msgspec.DecodeError:

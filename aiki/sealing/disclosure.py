@@ -10,15 +10,22 @@ import msgspec
 
 from aiki.journal import RunState, decode_state, encode_state
 from aiki.types.failure import ErrorInfo
+from aiki.types.letters import decode_letter, encode_letter
 from aiki.types.messages import Ended, Start, decode_mail, decode_start, encode
 
-__all__ = ["Kind", "context_of", "disclose", "kind_of", "public_error", "public_start", "public_state"]
+__all__ = ["Kind", "context_of", "disclose", "kind_of", "public_error", "public_letter", "public_start", "public_state", "without_secrets"]
 
-Kind = Literal["plain", "state", "start", "schedule-mail", "other"]
+Kind = Literal["plain", "state", "start", "schedule-mail", "letter", "other"]
 
 _BUCKETS = "$KV.aiki-"
-_PLAIN = frozenset({"schedules", "secrets", "workers", "withdrawn"})
-"""Schedules hold one payload, which is sealed by itself (`aiki.sealing.inputs`). The rest: names, numbers, and the keys of webhooks."""
+_PLAIN = frozenset({"schedules", "secrets", "workers", "withdrawn", "gates"})
+"""Schedules hold one payload, which is sealed by itself (`aiki.sealing.inputs`). The rest: names, numbers, and the keys of webhooks. What a
+gate holds stands in subjects anyway, and any worker may have to keep it."""
+
+_DEAD: dict[str, Kind] = {"letter": "letter", "taken": "plain"}
+"""Of what is given up: its letter, but for the text about a message; and who has taken it up. The messages themselves are sealed."""
+
+_DISPATCHES = frozenset({"task", "wait"})
 
 
 _BLOB_NAMES = frozenset({"meta", "ref"})
@@ -33,6 +40,8 @@ def kind_of(subject: str) -> Kind:
             return "state" if subject.count(".") == 2 else "other"
         if bucket == "blobs":
             return "plain" if subject.split(".")[2] in _BLOB_NAMES else "other"
+        if bucket == "dead":
+            return _DEAD.get(subject.split(".", 3)[2], "other")
         return "plain" if bucket in _PLAIN else "other"
     if not subject.startswith("aiki."):
         return "other"
@@ -48,11 +57,19 @@ def kind_of(subject: str) -> Kind:
 
 
 def context_of(subject: str) -> str:
-    """What is sealed on a subject is sealed for it; a run's announced commits, which the server republishes, for where they are stored."""
+    """What is sealed on a subject is sealed for it; a run's announced commits, which the server republishes, for where they are stored.
+
+    A dispatch is sealed for its queue, task, run and serial, wherever it waits: who moves it from a gate to its queue may lack the key.
+    """
     if subject.startswith("aiki."):
         _, region, kind, rest = f"{subject}...".split(".", 3)
         if kind == "live":
             return f"{_BUCKETS}runs-{region}.{rest[:-3]}"
+        if kind in _DISPATCHES:
+            queue, task, *tokens = rest[:-3].split(".")
+            if kind == "wait" and len(tokens) == 5:
+                tokens = tokens[3:]
+            return ".".join(("aiki", region, "task", queue, task, *tokens[:2]))
     return subject
 
 
@@ -71,6 +88,12 @@ def without_secrets(data: bytes) -> bytes:
     if isinstance(message, Ended):
         return encode(Ended(message.run_id, message.status, None, public_error(message.error)))
     return data
+
+
+def public_letter(data: bytes) -> bytes:
+    """A dead letter. Why a message cannot be read is told by its decoder, which may quote it."""
+    letter = decode_letter(data)
+    return encode_letter(msgspec.structs.replace(letter, reason="it cannot be read")) if letter.kind == "message" else data
 
 
 def public_start(start: Start, key: str) -> Start:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from aiki.codec import Codec
-from aiki.sealing.disclosure import Kind, context_of, disclose, kind_of, without_secrets
+from aiki.sealing.disclosure import Kind, context_of, disclose, kind_of, public_letter, without_secrets
 from aiki.sealing.holding import inner_place, released
 from aiki.sealing.inputs import opened_start
 from aiki.sealing.messages import OpenedAnswer, OpenedDelivery, OpenedMessage, answer_context
@@ -19,7 +19,7 @@ from aiki.transport.port import Ack, Consumption, Delivery, Message, Stored, Sub
 from aiki.types.errors import CodecError, Tampered
 from aiki.types.sealed import Carried, is_sealed, key_of, parse
 
-__all__ = ["SealedTransport", "sealed"]
+__all__ = ["SealedTransport", "sealed", "seals"]
 
 TARGET_HEADER = "Nats-Schedule-Target"
 """Of a message that waits for its instant: the subject that it is for."""
@@ -36,6 +36,12 @@ def sealed(transport: Transport, codec: Codec | None) -> tuple[Transport, Sealer
         return transport, None
     wrapped = SealedTransport(transport, codec)
     return cast(Transport, wrapped), wrapped.sealer
+
+
+def seals(transport: Transport) -> bool:
+    """Whether what goes out by it is sealed."""
+    wrapped: object = transport
+    return isinstance(wrapped, SealedTransport) and wrapped.sealer.codec.active is not None
 
 
 class SealedTransport:
@@ -64,6 +70,8 @@ class SealedTransport:
             return data
         if kind == "schedule-mail":
             return without_secrets(data)
+        if kind == "letter":
+            return public_letter(data)
         return self.sealer.seal_with(key, data, context, disclose(kind, data, key))
 
     def _place(self, subject: str) -> tuple[Kind, bytes]:

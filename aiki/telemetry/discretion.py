@@ -8,7 +8,7 @@ from aiki.types.failure import ErrorInfo, type_name
 
 __all__ = ["be_discreet"]
 
-_LOGGERS = ("actors", "client", "entities", "journal", "sealing", "timer", "worker", "workflow")
+_LOGGERS = ("actors", "archive", "client", "entities", "gates", "journal", "sealing", "timer", "worker", "workflow")
 _SPEAKS_FREELY = (CodecError, TransportError)
 """Their texts are ours, and hold names alone."""
 

@@ -46,7 +46,7 @@ class Catalogue:
         if not different:
             return "unchanged"
         if not update:
-            raise _mismatch("stream", spec.name, different, "update it (`aiki init --force-update`) or choose another name")
+            raise _mismatch("stream", spec.name, different, "update it (`aiki init --update`) or choose another name")
         merged = {name: value for name, value in {**found, **wanted}.items() if name in wanted or name not in ("republish", "placement")}
         answer = await self._api.call(f"STREAM.UPDATE.{spec.name}", merged, StreamAnswer)
         if answer.error is not None:

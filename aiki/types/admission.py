@@ -14,7 +14,7 @@ from aiki.types.duration import Duration, seconds
 from aiki.types.errors import DefinitionError
 from aiki.types.names import from_token, to_token
 
-__all__ = ["NO_KEY", "Admission", "Concurrency", "Key", "Rate", "key_of", "key_token", "place_of"]
+__all__ = ["NO_KEY", "Admission", "Concurrency", "Key", "Rate", "hidden", "key_of", "key_token", "place_of"]
 
 Key = Callable[[Any], str | int]
 """From a task's payload to whatever the limit counts by: a customer's id, say."""
@@ -120,6 +120,20 @@ def place_of(standing: str, issued_at: float) -> str:
     return f"{standing}.{max(int(issued_at * 1e6), 0):014x}"
 
 
+def hidden(standing: str) -> str:
+    """The same standing with keys that nobody can read: what stands in subjects is not sealed. Who can guess a key can still tell it."""
+    priority, _, group = standing.partition(".")
+    return f"{priority}.{SEPARATOR.join(_hidden(token) for token in group.split(SEPARATOR))}"
+
+
+def _hidden(token: str) -> str:
+    return token if token.startswith("=") and (token == NO_KEY or token.startswith("==")) else _hashed(from_token(token))
+
+
+def _hashed(text: str) -> str:
+    return f"=={blake2b(text.encode(), digest_size=16).hexdigest()}"
+
+
 def key_token(key: object, what: str) -> str:
     """A key as one token: readable while it is short."""
     if isinstance(key, bool) or not isinstance(key, str | int):
@@ -128,7 +142,7 @@ def key_token(key: object, what: str) -> str:
     if not 0 < len(text) <= MAX_KEY:
         raise DefinitionError(f"{what}: a key has 1 to {MAX_KEY} characters, not {len(text)}", where="key")
     token = to_token(text)
-    return token if len(token) <= LONG_KEY else f"=={blake2b(text.encode(), digest_size=16).hexdigest()}"
+    return token if len(token) <= LONG_KEY else _hashed(text)
 
 
 def key_of(token: str) -> str | None:

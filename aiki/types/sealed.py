@@ -9,6 +9,7 @@ Two layouts begin with a byte that begins neither MessagePack nor JSON:
 what the inner value was sealed for; whoever opens it checks that this is what the place calls for.
 """
 
+import contextlib
 import functools
 from collections.abc import Callable
 from typing import NamedTuple, TypeVar
@@ -110,7 +111,8 @@ def checked(decode: Callable[[bytes], Decoded]) -> Callable[[bytes], Decoded]:
             return decode(data)
         except msgspec.DecodeError:
             if is_sealed(data):
-                raise missing(data) from None
+                with contextlib.suppress(Tampered):  # it merely begins like something sealed
+                    raise missing(data) from None
             raise
 
     return decode_open

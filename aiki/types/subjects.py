@@ -162,6 +162,12 @@ class Subjects:
         """The common part, up to the run id, of the subjects of a task's dispatches in a queue."""
         return f"{self.task_prefix}{to_token(queue)}.{to_token(task)}."
 
+    def before_gate(self, subject: str) -> str:
+        """Where a dispatch goes that is to pass its gate (again), from where it was after it; any other subject as it is."""
+        tokens = subject.removeprefix(self.task_prefix).split(".")
+        behind = subject.startswith(self.task_prefix) and len(tokens) == 7
+        return self.task_prefix + ".".join(tokens[:4]) if behind else subject
+
     @property
     def queue_mark_prefix(self) -> str:
         """The common part of the keys of the marks of paused queues, in the workers' bucket. One token more than a worker's."""

@@ -125,8 +125,14 @@ class Fleet:
             await self.add()
 
     def codec_of(self, number: int) -> Codec | None:
-        """That process's."""
-        return None if self.lacking and number % self.lacking == 0 else self.codec
+        """That process's. However many have died, those without a key are not all that are left."""
+        if (
+            not self.lacking
+            or number % self.lacking
+            or any(each.number % self.lacking == 0 for each in self.processes if each.number < number)
+        ):
+            return self.codec
+        return None
 
     def clock_of_a_host(self) -> VirtualClock:
         """A clock that is off by as much as chance will have it."""

@@ -32,12 +32,28 @@ def play(
     replay: bool = False,
     resets: bool = False,
     codec: Codec | None = None,
+    lacking: int = 0,
+    beside: Callable[[Client], Awaitable[None]] | None = None,
+    afterwards: Callable[[Fleet, Client], Awaitable[None]] | None = None,
 ) -> None:
-    """Play them all in virtual time, in which `kills` workers die; a failure names the seed. `resets`: completed runs may go on."""
+    """Play them all in virtual time, in which `kills` workers die; a failure names the seed. `resets`: completed runs may go on.
+
+    `lacking`: each so many-th worker has no key. `beside` goes on until the scenes are over; `afterwards` looks at what is left of them.
+    """
     chance = chance or random.Random(seed)
 
     async def trial(clock: VirtualClock) -> None:
-        fleet = Fleet(clock, seed, list(definitions), faults=faults, workers=3, cached_runs=cached_runs, always_replay=replay, codec=codec)
+        fleet = Fleet(
+            clock,
+            seed,
+            list(definitions),
+            faults=faults,
+            workers=3,
+            cached_runs=cached_runs,
+            always_replay=replay,
+            codec=codec,
+            lacking=lacking,
+        )
         on_fleet(fleet)
         await fleet.start()
         client = Client(fleet.server.connect("client"), clock=clock, codec=codec)
@@ -48,12 +64,18 @@ def play(
                 if len(fleet.processes) > 1:
                     await fleet.replace(chance.choice(fleet.processes), chance.uniform(0.05, 2))
 
+        going_on = None if beside is None else asyncio.ensure_future(beside(client))
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(reaper())
                 for key, scene in enumerate(scenes):
                     group.create_task(_played(scene, chance, client, key))
+            if afterwards is not None:
+                await afterwards(fleet, client)
         finally:
+            if going_on is not None:
+                going_on.cancel()
+                await asyncio.gather(going_on, return_exceptions=True)
             for process in fleet.processes:
                 process.kill()
         wrong = [each for each in fleet.repeated if not (resets and "was completed" in each)]

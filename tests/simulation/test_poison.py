@@ -9,8 +9,22 @@ import pytest
 
 from aiki.client import RunHandle
 from aiki.clock import VirtualClock, run_virtual
-from aiki.sdk import Client, Context, LetterNotFound, NotRetryable, TaskPoisoned, WorkflowCancelled, WorkflowFailed, event, task, workflow
+from aiki.kv import DeadStore
+from aiki.sdk import (
+    Client,
+    Concurrency,
+    Context,
+    LetterNotFound,
+    NotRetryable,
+    TaskPoisoned,
+    WorkflowCancelled,
+    WorkflowFailed,
+    event,
+    task,
+    workflow,
+)
 from aiki.transport import Faults
+from aiki.types.letters import DeadLetter
 from tests.simulation.fleet import Fleet, Process
 
 BACK_AFTER = 0.5
@@ -307,3 +321,97 @@ def test_a_run_that_had_ended_and_kills_when_it_is_retried_is_held() -> None:
         assert await result(victim) == 2
 
     play(1, made)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_fork_that_kills_its_workers_is_held_with_the_journal_that_it_begins_with(seed: int) -> None:
+    async def made(scene: Scene) -> None:
+        scene.poisonous = False
+        ran: list[int] = []
+
+        async def first() -> int:
+            ran.append(1)
+            return 1
+
+        @workflow(name="bad")
+        async def bad(ctx: Context, number: int) -> int:
+            begun = await ctx.step("first", first)
+            await ctx.step("poison", scene.taste)
+            return begun + number
+
+        await scene.open(bad)
+        source = await bad.enqueue(scene.client, 1)
+        assert await result(source) == 2
+        scene.poisonous = True
+        fork = await source.fork(to_step="poison", payload=10)
+        assert await held(scene) == [fork.id]
+        await scene.client.store.purge(source.id)  # its time is over meanwhile
+        assert (await fork.get_status()).state == "stalled"
+        scene.poisonous = False
+        await scene.client.dead_letters().retry(fork.id)
+        assert await result(fork) == 11
+        assert len(ran) == 1, "what is in its journal is not run again"
+
+    play(seed, made, FAULTS if seed % 2 else NO_FAULTS)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_retried_call_passes_its_gate_like_any_other(seed: int) -> None:
+    async def made(scene: Scene) -> None:
+        at_work, most = 0, 0
+
+        @task(name="limited", limits=[Concurrency(1, key=lambda number: "one")], max_deaths=2)
+        async def limited(number: int) -> int:
+            nonlocal at_work, most
+            if number < 0:
+                await scene.taste()
+            at_work += 1
+            most = max(most, at_work)
+            await asyncio.sleep(5)
+            at_work -= 1
+            return number
+
+        @workflow(name="one")
+        async def one(ctx: Context, number: int) -> int:
+            return await limited.run(ctx, number)
+
+        await scene.open(limited, one)
+        victim = await one.enqueue(scene.client, -1)
+        letters = await held(scene)
+        others = [await one.enqueue(scene.client, number) for number in range(4)]
+        await asyncio.sleep(2)
+        scene.poisonous = False
+        await scene.client.dead_letters().retry(letters[0])
+        assert await asyncio.gather(*(result(other) for other in others)) == [0, 1, 2, 3], "it holds no place while it is held"
+        assert await result(victim) == -1
+        assert most == 1
+
+    play(seed, made)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_run_whose_holder_dies_before_its_letter_is_written_is_listed_all_the_same(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def made(scene: Scene) -> None:
+        @workflow(name="bad")
+        async def bad(ctx: Context) -> int:
+            await ctx.step("poison", scene.taste)
+            return 1
+
+        async def last_words(self: DeadStore, letter: DeadLetter) -> None:
+            await scene.taste()
+
+        await scene.open(bad)
+        with monkeypatch.context() as patch:
+            patch.setattr(DeadStore, "write", last_words)
+            victim = await bad.enqueue(scene.client)
+            async with asyncio.timeout(PATIENCE):
+                while (await victim.get_status()).error is None:  # noqa: ASYNC110  # the last holder dies of saying so
+                    await asyncio.sleep(0.1)
+        assert [letter async for letter in scene.client.dead_letters()] == []
+        assert await held(scene) == [victim.id]
+        scene.poisonous = False
+        await scene.client.dead_letters().retry(victim.id)
+        assert await result(victim) == 1
+        assert [letter async for letter in scene.client.dead_letters()] == []
+
+    play(seed, made)

@@ -142,7 +142,7 @@ class MemoryServer:
         found = self.streams.get(spec.name)
         if found is not None and (different := _differences(found.spec, spec)):
             if not update:
-                raise _mismatch("stream", spec.name, different, "update it (`aiki init --force-update`) or choose another name")
+                raise _mismatch("stream", spec.name, different, "update it (`aiki init --update`) or choose another name")
             if "storage" in different or "retention" in different:
                 raise _mismatch("stream", spec.name, different, "the server refuses the change")
         elif found is not None:

@@ -9,6 +9,7 @@ import pytest
 
 from aiki.archive import Archive
 from aiki.client import RunHistory
+from aiki.journal import decode_state
 from aiki.sdk import (
     Archiver,
     Client,
@@ -185,6 +186,47 @@ async def test_each_end_of_a_retried_run_is_archived(tmp_path: Path) -> None:
         assert await handle.wait_for_completion() == "done"
         await archived(env, handle.id)
         assert [each.outcome for each in Archive(tmp_path).records(run_id=handle.id)] == ["failed", "completed"]
+
+
+@workflow(name="renewed", archive=True, retention=DAY)
+async def renewed(ctx: Context, left: int) -> int:
+    for number in range(30):
+        await blob.run(ctx, number % 3)
+    if left:
+        return await ctx.continue_as_new(left - 1)
+    if ctx.attempt == 1:
+        raise ValueError("not yet")
+    return ctx.generation
+
+
+async def test_each_end_is_archived_of_a_run_that_is_reset_and_one_that_continues_as_new(tmp_path: Path) -> None:
+    async with TestEnvironment.in_memory() as env, Archiver(env.client, tmp_path):
+        await env.worker(renewed, echo, long, blob)
+        back, handle = await long.enqueue(env.client), await renewed.enqueue(env.client, 1)
+        assert await back.wait_for_completion() == 150_000
+        with pytest.raises(WorkflowFailed):
+            await handle.wait_for_completion()
+        await archived(env, back.id)
+        await archived(env, handle.id)
+        # Within the time for which the stream knows the ids of messages.
+        await back.reset("blob", call=3)
+        await handle.retry()
+        await env.advance(5)
+        assert await back.wait_for_completion() == 150_000
+        assert await handle.wait_for_completion() == 1
+        await archived(env, back.id)
+        await archived(env, handle.id)
+        for run, ends in ((back, ["completed", "completed"]), (handle, ["failed", "completed"])):
+            assert [each.outcome for each in Archive(tmp_path).records(run_id=run.id)] == ends
+        await env.advance(20 * DAY)
+        assert await keys(env.client) == [], "not even a segment is left"
+        for run in (back, handle):
+            record = Archive(tmp_path).find(run.id)
+            assert record is not None
+            copy = await env.client.import_history(RunHistory.from_json(record.to_json()))
+            assert (await copy.describe()).status.state == "completed"
+        record = Archive(tmp_path).find(handle.id)
+        assert record is not None and decode_state(record.state).base > 0
 
 
 async def test_the_worker_says_whether_to_archive_and_a_run_that_nobody_began_is_archived_too(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from aiki.sdk import Concurrency, Context, DefinitionError, Rate, Retry, Task, TaskContext, task, workflow
+from aiki.sdk import Concurrency, Context, DefinitionError, Rate, Retry, Task, TaskContext, TaskTimedOut, task, workflow
 from aiki.testing import TestEnvironment
 
 
@@ -325,3 +325,82 @@ async def test_limits_that_are_taken_away_let_in_who_waits(env: TestEnvironment)
 
     await env.worker(batch, free)
     assert await handle.wait_for_completion(timeout=60) == list(range(5))
+
+
+async def test_nobody_is_let_into_a_paused_queue(env: TestEnvironment) -> None:
+    begun: list[float] = []
+
+    @task(name="paced", limits=[Rate(2, per=10)])
+    async def paced(number: int) -> int:
+        begun.append(asyncio.get_running_loop().time())
+        return number
+
+    @workflow(name="many")
+    async def many(ctx: Context) -> list[int]:
+        return list(await asyncio.gather(*(paced.run(ctx, number) for number in range(8))))
+
+    await env.worker(paced, many)
+    await env.client.pause_queue("default")
+    run = await many.enqueue(env.client)
+    await env.advance(600)
+    assert begun == []
+    (limit,) = await env.client.limits()
+    assert (limit.waiting, limit.at_work, limit.admitted) == (8, 0, 0)
+    await env.client.resume_queue("default")
+    assert await run.wait_for_completion() == list(range(8))
+    assert all(after - first > 10 - 1e-3 for first, after in zip(begun, begun[2:], strict=False))
+
+
+async def test_the_patience_for_a_start_counts_at_the_gate_too(env: TestEnvironment) -> None:
+    @task(name="slow", limits=[Concurrency(1, key=lambda number: "one")], start_timeout=5)
+    async def slow(number: int) -> int:
+        await asyncio.sleep(20)
+        return number
+
+    @workflow(name="impatient")
+    async def impatient(ctx: Context) -> list[str]:
+        done = await asyncio.gather(*(slow.run(ctx, number) for number in range(3)), return_exceptions=True)
+        return [each.code if isinstance(each, TaskTimedOut) else "done" for each in done]
+
+    await env.worker(slow, impatient)
+    run = await impatient.enqueue(env.client)
+    await env.advance(10)
+    subjects = env.client.subjects
+    assert await env.client.transport.subjects(subjects.task_stream, f"{subjects.wait_prefix}>") == [], "they are withdrawn from the room"
+    assert await run.wait_for_completion() == ["done", "task_timed_out", "task_timed_out"]
+
+
+async def test_what_waits_at_a_gate_leaves_it_when_its_run_is_reset_or_continues_as_new(env: TestEnvironment) -> None:
+    @task(name="one", limits=[Concurrency(1, key=lambda number: "one")])
+    async def one(number: int) -> int:
+        await asyncio.sleep(number)
+        return number
+
+    @task(name="here", local=True)
+    async def here(number: int) -> int:
+        return number
+
+    @workflow(name="shop")
+    async def shop(ctx: Context, generation: int) -> int:
+        if generation == 1:
+            return 1
+        await here.run(ctx, 1)
+        waiting = [asyncio.create_task(one.run(ctx, 30)) for _ in range(3)]
+        await ctx.sleep(20)
+        assert waiting
+        return await ctx.continue_as_new(1)
+
+    async def rooms() -> int:
+        subjects = env.client.subjects
+        return len(await env.client.transport.subjects(subjects.task_stream, f"{subjects.wait_prefix}>"))
+
+    await env.worker(one, here, shop)
+    run = await shop.enqueue(env.client, 0)
+    await env.advance(2)
+    assert await rooms() == 2
+    await run.reset("here")
+    await env.advance(2)
+    assert await rooms() <= 3, "those of before are gone"
+    assert await run.wait_for_completion() == 1
+    await env.advance(1)
+    assert await rooms() == 0

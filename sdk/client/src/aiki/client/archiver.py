@@ -16,7 +16,7 @@ from aiki.client.client import Client
 from aiki.journal import RunState, decode_state, encode_state
 from aiki.transport.port import Consumption, Delivery
 from aiki.types.duration import Duration, seconds
-from aiki.types.errors import AikiError, Conflict, DefinitionError
+from aiki.types.errors import AikiError, CodecError, Conflict, DefinitionError
 from aiki.types.states import is_final
 from aiki.types.subjects import ARCHIVE_CONSUMER
 
@@ -158,6 +158,8 @@ class Archiver:
                 found.append(each)
             elif each is None:
                 done.add(run_id)
+            elif isinstance(each, CodecError):  # left to an archiver with the key, and it holds nobody up
+                _log.error("run %s cannot be archived here: %s", run_id, each)
             elif isinstance(each, AikiError) or not isinstance(each, Exception):
                 raise each
             else:  # its record is damaged: it stays where it is, and holds nobody up

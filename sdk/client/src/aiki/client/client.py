@@ -470,9 +470,9 @@ class Client(Many):
         """A run's whole journal, sealed segments included. `LookupError` when the run has gone on and parts of this one are gone."""
         return await history.load(self.store, state)
 
-    async def recorded(self, run_id: str) -> Recorded | None:
-        """A run's state, revision and whole journal, as the store has them now; without its key the public part, and no journal."""
-        return await history.read(self.store, run_id, public=True) if is_run_id(run_id) else None
+    async def recorded(self, run_id: str, *, peek: bool = False) -> Recorded | None:
+        """A run's state, revision and whole journal, as the store has them now. `peek`: without its key what is public; else it raises."""
+        return await history.read(self.store, run_id, peek=peek) if is_run_id(run_id) else None
 
     async def runs(self, *, workflow: str | None = None, state: str | None = None, limit: int | None = None) -> AsyncIterator[RunStatus]:
         """Runs, filtered by workflow and state: those that no worker has taken up yet, then those in the store, each by id, descending.

@@ -1,22 +1,25 @@
 """The dead-letter list, as clients see it: what was given up, to look at, to try again, or to let go."""
 
 import asyncio
+import contextlib
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from aiki.actors.held import is_held
+from aiki.actors.outbox import AGAIN_HEADER
 from aiki.journal import RunState, decode_state, encode_state
 from aiki.kv import DeadStore, KeptMessage
 from aiki.transport.surely import surely
-from aiki.types.errors import Conflict, DefinitionError, LetterNotFound, NotRetryable, TaskPoisoned
+from aiki.types.errors import Conflict, DefinitionError, LetterNotFound, NotRetryable, Tampered, TaskPoisoned
 from aiki.types.failure import ErrorInfo
 from aiki.types.letters import DeadLetter, LetterKind
 from aiki.types.messages import Cancel, Dispatch, Resume, StepResult, decode_dispatch, encode
+from aiki.types.sealed import is_sealed, missing
 from aiki.types.states import is_final
 
 if TYPE_CHECKING:
@@ -90,7 +93,8 @@ class DeadLetters:
     async def retry(self, id: str) -> None:
         """Try again, from where it stood: a task is sent once more, a run goes on with all that has come for it meanwhile.
 
-        What counts against it is forgotten. `LetterNotFound`, and `NotRetryable` when nobody waits for it any more: drop it.
+        What counts against it is forgotten, and the limits of its task hold for it anew. `LetterNotFound`, `NotRetryable` when nobody waits
+        for it any more (drop it), and `KeyMissing`.
         """
         letter = await self._read(id)
         kept = await self._store.kept(id)
@@ -99,9 +103,10 @@ class DeadLetters:
         elif letter.kind == "run":
             await self._let_go_on(letter)
             kept = await self._store.kept(id)  # what was kept until the very end
+        _check_opened(kept)
         nonce = secrets.token_hex(6)
         for number, message in enumerate(kept):
-            await self._send(message, f"{id}/retried/{nonce}/{number}", expect=0 if letter.kind == "task" else None)
+            await self._send(message, f"{id}/retried/{nonce}/{number}", is_task=letter.kind == "task")
         if letter.kind == "run":
             word = encode(Resume("its dead letter is retried"))
             publish = partial(self._client.transport.publish, letter.subject, word, message_id=f"{id}/retried/{nonce}")
@@ -194,16 +199,23 @@ class DeadLetters:
         state = await self._state(run_id)
         return state is None or is_final(state.status)
 
-    async def _send(self, message: KeptMessage, message_id: str, expect: int | None) -> None:
-        def publish() -> Any:
-            return self._client.transport.publish(
-                message.subject, message.data, headers=dict(message.headers) or None, message_id=message_id, expect=expect
-            )
+    async def _send(self, message: KeptMessage, message_id: str, *, is_task: bool) -> None:
+        transport, subjects = self._client.transport, self._client.subjects
+        subject, headers = subjects.before_gate(message.subject), dict(message.headers)
+        if is_task:
+            # Whoever gave it up may be about to acknowledge the first copy. With it, this one would go, or not be taken.
+            for each in {message.subject, subject}:
+                await surely(partial(transport.purge, subjects.task_stream, each))
+            headers[AGAIN_HEADER] = "1"
+        await surely(lambda: transport.publish(subject, message.data, headers=headers or None, message_id=message_id))
 
-        try:
-            await surely(publish)
-        except Conflict:
-            return  # its first copy is still, or again, in its queue
+
+def _check_opened(kept: list[KeptMessage]) -> None:
+    """`KeyMissing` for what was sealed for where it lies, and would open nowhere else."""
+    for message in kept:
+        with contextlib.suppress(Tampered):  # it merely begins like something sealed
+            if is_sealed(message.data):
+                raise missing(message.data)
 
 
 def _view(letter: DeadLetter) -> DeadLetterView:

@@ -58,7 +58,7 @@ class _Reader:
 
     async def _read(self, run_id: str, workflow: str, level: int) -> ChildView:
         async with self._slots:
-            found = await self._client.recorded(run_id)
+            found = await self._client.recorded(run_id, peek=True)
             if found is None:
                 return await self._queued(run_id, workflow)
             state = found.state

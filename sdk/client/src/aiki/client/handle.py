@@ -179,7 +179,11 @@ class RunHandle(Generic[Output]):
                 await self._check_exists()
         except (OutcomeUnknown, RequestTimeout):
             return None
-        return _ended(found[0]) if found is not None and is_final(found[0].status) else None
+        if found is None or not is_final(found[0].status):
+            return None
+        if key := found[0].locked:
+            raise KeyMissing(f"it is sealed with key {key!r}, which is not known here", key=key)
+        return _ended(found[0])
 
     async def _check_exists(self) -> None:
         if (
@@ -408,12 +412,12 @@ class RunHandle(Generic[Output]):
 
         `tree`: its sub-workflows are read as well, and theirs. `RunNotFound` when there is none.
         """
-        found = await self._client.recorded(self.id)
+        found = await self._client.recorded(self.id, peek=True)
         if found is None:
             start = await self._client.waiting_start(self.workflow, self.version, self.id)
             if start is not None:
                 return await self._judged(queued_view(start, await self._client.now()), start)
-            if (found := await self._client.recorded(self.id)) is None:
+            if (found := await self._client.recorded(self.id, peek=True)) is None:
                 raise self._missing()
         state, revision, journal = found
         children = await read_tree(self._client, state, journal) if tree else ()

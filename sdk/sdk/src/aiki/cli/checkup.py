@@ -35,8 +35,9 @@ async def check_all(client: Client) -> list[Finding]:
     # Heartbeats are not meant to last: workers make their bucket when there is none.
     lasting = [spec for spec in streams(client.subjects) if spec.name != client.subjects.beats_stream]
     found = [(spec, await client.transport.stream(spec.name)) for spec in lasting]
-    findings += [_stream(client, wanted, present) for wanted, present in found]
     present = [spec for _, spec in found if spec is not None]
+    mended_by = f"aiki init --region {client.region}{' --update' if present else ''}"
+    findings += [_stream(wanted, is_now, mended_by) for wanted, is_now in found]
     if present:
         findings.append(_durability(present))
     if len(present) == len(found):
@@ -48,10 +49,10 @@ async def check_all(client: Client) -> list[Finding]:
     return findings
 
 
-def _stream(client: Client, wanted: StreamSpec, present: StreamSpec | None) -> Finding:
+def _stream(wanted: StreamSpec, present: StreamSpec | None, mended_by: str) -> Finding:
     where = f"stream {wanted.name}"
     if present is None:
-        return Finding("FAIL", where, f"missing: run `aiki init --region {client.region}`")
+        return Finding("FAIL", where, f"missing: run `{mended_by}`")
     # Replicas, storage and placement are the operator's choice.
     wanted = msgspec.structs.replace(wanted, replicas=present.replicas, storage=present.storage, placement_tags=present.placement_tags)
     different = [
@@ -60,7 +61,7 @@ def _stream(client: Client, wanted: StreamSpec, present: StreamSpec | None) -> F
         if name != "allow_rollup" and _plain(getattr(present, name)) != _plain(getattr(wanted, name))
     ]
     if different:
-        return Finding("FAIL", where, f"{'; '.join(different)}: run `aiki init --region {client.region} --force-update`")
+        return Finding("FAIL", where, f"{'; '.join(different)}: run `{mended_by}`")
     return Finding("ok", where, f"{present.storage}, {present.replicas} replica{'s' if present.replicas > 1 else ''}")
 
 
