@@ -13,10 +13,10 @@ from typing import Any, Protocol
 from aiki.actors.unreadable import LEFT_FOR
 from aiki.entities.caller import Caller
 from aiki.entities.definitions import EntityDefinition
-from aiki.entities.envelope import Envelope
+from aiki.entities.envelope import Envelope, doubt
 from aiki.entities.outbox import Outbox
 from aiki.entities.scope import deadlock
-from aiki.entities.state import EntityState, OutTell, decode_entity, encode_entity, new_entity
+from aiki.entities.state import EntityState, OutTell, decode_entity, encode_entity, new_entity, short_name
 from aiki.entities.verdict import Judge
 from aiki.kv import EntityStore
 from aiki.transport.surely import surely
@@ -205,6 +205,9 @@ class Activation:
             await self.settle(verify=most is None)
         except Conflict:
             self._once_more()
+            # What this turn has committed before, or a copy of what waits, may have been forgotten by who went ahead.
+            for envelope in self.inbox:
+                doubt(envelope)
         except PayloadTooLarge as error:
             # One of them makes the state too large to be stored: find out which, and tell its sender.
             if len(self._settled) == 1:
@@ -231,6 +234,10 @@ class Activation:
             return True
         state = decode_entity(stored.value)
         owner = state.host
+        if owner != host.subject:
+            for envelope in self.inbox:
+                if not envelope.alone:
+                    doubt(envelope)
         if owner and owner != host.subject and not self._takes_over and any(not envelope.call.forwarded for envelope in self.inbox):
             self._takes_over = not await self._forward(owner)
             return False  # time has passed: what was read counts for nothing any more
@@ -309,7 +316,9 @@ class Activation:
         host = self._host
         now = host.now()
         if draft.crowded():
-            draft.settle_mail(await host.caller.waiting_mail(draft.actor))
+            # Also a copy that waits here comes again, though another one has been settled.
+            here = {short_name(envelope.call.id) for envelope in self.inbox}
+            draft.settle_mail(here | await host.caller.waiting_mail(draft.actor))
         draft.forget_old(now)
         draft.host = host.subject
         draft.changed_at = now
