@@ -234,14 +234,12 @@ class Activation:
             return True
         state = decode_entity(stored.value)
         owner = state.host
-        if owner != host.subject:
-            for envelope in self.inbox:
-                if not envelope.alone:
-                    doubt(envelope)
         if owner and owner != host.subject and not self._takes_over and any(not envelope.call.forwarded for envelope in self.inbox):
             self._takes_over = not await self._forward(owner)
             return False  # time has passed: what was read counts for nothing any more
         self._takes_over = False
+        if owner != host.subject:
+            self._doubt_late()
         self.state, self.revision = state, stored.revision
         if state.outbox:
             await self._send_owed(state)
@@ -252,6 +250,7 @@ class Activation:
         while self.inbox:
             if self.inbox[0].call.forwarded:
                 return False
+            self._doubt_late()
             envelope = self.current = self.inbox.popleft()
             if not await self._host.forward(envelope, owner):
                 self.inbox.appendleft(envelope)
@@ -259,6 +258,12 @@ class Activation:
                 return False
             self.current = None
         return True
+
+    def _doubt_late(self) -> None:
+        """Another host has had the actor: it may have applied, and forgotten, copies of what is here."""
+        for envelope in self.inbox:
+            if not envelope.alone:
+                doubt(envelope)
 
     async def _run_handlers(self, most: int | None) -> None:
         loop = asyncio.get_running_loop()
