@@ -8,6 +8,8 @@ is read again: nothing is judged by a stale view. Who loses the compare-and-set 
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Iterable
+from itertools import islice
 from typing import Any, Protocol
 
 from aiki.actors.unreadable import LEFT_FOR
@@ -239,7 +241,7 @@ class Activation:
             return False  # time has passed: what was read counts for nothing any more
         self._takes_over = False
         if owner != host.subject:
-            self._doubt_late()
+            self._doubt_late(self.inbox)
         self.state, self.revision = state, stored.revision
         if state.outbox:
             await self._send_owed(state)
@@ -250,7 +252,7 @@ class Activation:
         while self.inbox:
             if self.inbox[0].call.forwarded:
                 return False
-            self._doubt_late()
+            self._doubt_late(islice(self.inbox, 1))
             envelope = self.current = self.inbox.popleft()
             if not await self._host.forward(envelope, owner):
                 self.inbox.appendleft(envelope)
@@ -259,9 +261,9 @@ class Activation:
             self.current = None
         return True
 
-    def _doubt_late(self) -> None:
-        """Another host has had the actor: it may have applied, and forgotten, copies of what is here."""
-        for envelope in self.inbox:
+    def _doubt_late(self, envelopes: Iterable[Envelope]) -> None:
+        """Another host has had the actor: it may have applied, and forgotten, copies of these."""
+        for envelope in envelopes:
             if not envelope.alone:
                 doubt(envelope)
 

@@ -24,7 +24,7 @@ class Envelope(Protocol):
 
     @property
     def alone(self) -> bool:
-        """No other copy of it can have been settled by another host: the mailbox has given it to nobody else."""
+        """No other copy of it can have been settled by now: the mailbox has given it to nobody else."""
 
     def answer(self, answer: Answer) -> None:
         """What it asks for is committed, or will never be; and everything owed because of it is sent."""
@@ -51,7 +51,7 @@ class MailEnvelope:
 
     @property
     def alone(self) -> bool:
-        return asyncio.get_running_loop().time() - self._came_at < ACK_WAIT
+        return self.delivery.attempt <= 1 and asyncio.get_running_loop().time() - self._came_at < ACK_WAIT
 
     def answer(self, answer: Answer) -> None:
         if self.call.reply:
