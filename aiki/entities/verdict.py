@@ -79,7 +79,9 @@ class Judge:
             return self._refused(call, ActorStopped, draft, "was stopped, since a handler failed: resume it to begin anew")
         if call.again and draft.forgot_at and call.sent_at <= draft.forgot_at + CLOCK_SLACK:
             if call.ask:
-                return self._error(call, OutcomeUnknown(f"actor {draft.actor}: {call.handler} may have been done, which is forgotten by now"))
+                return self._error(
+                    call, OutcomeUnknown(f"actor {draft.actor}: {call.handler} may have been done, which is forgotten by now")
+                )
             # What is still in the mailbox is not forgotten, so it was not done; what is not there any more was.
             if not await self._host.caller.waits_in_mail(draft.actor, call.id):
                 return self._answer(call, b"null")
