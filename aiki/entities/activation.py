@@ -8,15 +8,17 @@ is read again: nothing is judged by a stale view. Who loses the compare-and-set 
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Iterable
+from itertools import islice
 from typing import Any, Protocol
 
 from aiki.actors.unreadable import LEFT_FOR
 from aiki.entities.caller import Caller
 from aiki.entities.definitions import EntityDefinition
-from aiki.entities.envelope import Envelope
+from aiki.entities.envelope import Envelope, doubt
 from aiki.entities.outbox import Outbox
 from aiki.entities.scope import deadlock
-from aiki.entities.state import EntityState, OutTell, decode_entity, encode_entity, new_entity
+from aiki.entities.state import EntityState, OutTell, decode_entity, encode_entity, new_entity, short_name
 from aiki.entities.verdict import Judge
 from aiki.kv import EntityStore
 from aiki.transport.surely import surely
@@ -205,6 +207,9 @@ class Activation:
             await self.settle(verify=most is None)
         except Conflict:
             self._once_more()
+            # What this turn has committed before, or a copy of what waits, may have been forgotten by who went ahead.
+            for envelope in self.inbox:
+                doubt(envelope)
         except PayloadTooLarge as error:
             # One of them makes the state too large to be stored: find out which, and tell its sender.
             if len(self._settled) == 1:
@@ -235,6 +240,8 @@ class Activation:
             self._takes_over = not await self._forward(owner)
             return False  # time has passed: what was read counts for nothing any more
         self._takes_over = False
+        if owner != host.subject:
+            self._doubt_late(self.inbox)
         self.state, self.revision = state, stored.revision
         if state.outbox:
             await self._send_owed(state)
@@ -245,6 +252,7 @@ class Activation:
         while self.inbox:
             if self.inbox[0].call.forwarded:
                 return False
+            self._doubt_late(islice(self.inbox, 1))
             envelope = self.current = self.inbox.popleft()
             if not await self._host.forward(envelope, owner):
                 self.inbox.appendleft(envelope)
@@ -252,6 +260,12 @@ class Activation:
                 return False
             self.current = None
         return True
+
+    def _doubt_late(self, envelopes: Iterable[Envelope]) -> None:
+        """Another host has had the actor: it may have applied, and forgotten, copies of these."""
+        for envelope in envelopes:
+            if not envelope.alone:
+                doubt(envelope)
 
     async def _run_handlers(self, most: int | None) -> None:
         loop = asyncio.get_running_loop()
@@ -309,7 +323,9 @@ class Activation:
         host = self._host
         now = host.now()
         if draft.crowded():
-            draft.settle_mail(await host.caller.waiting_mail(draft.actor))
+            # Also a copy that waits here comes again, though another one has been settled.
+            here = {short_name(envelope.call.id) for envelope in self.inbox}
+            draft.settle_mail(here | await host.caller.waiting_mail(draft.actor))
         draft.forget_old(now)
         draft.host = host.subject
         draft.changed_at = now

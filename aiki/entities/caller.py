@@ -192,6 +192,11 @@ class Caller:
         elif not future.done():
             future.set_result(answer)
 
+    async def waits_in_mail(self, actor: str, call_id: str) -> bool:
+        """Whether that call is in the actor's mailbox."""
+        subject = self._subjects.actor_mailbox(actor) + short_name(call_id)
+        return (await surely(lambda: self._transport.last(self._subjects.mail_stream, subject))).answer is not None
+
     async def waiting_mail(self, actor: str) -> set[str]:
         """The calls in an actor's mailbox, by their short names."""
         prefix = self._subjects.actor_mailbox(actor)

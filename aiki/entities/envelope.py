@@ -1,11 +1,15 @@
 """A call on its way into an actor, and how its sender learns what became of it."""
 
+import asyncio
 from typing import Protocol
 
+from msgspec.structs import replace
+
+from aiki.actors.topology import ACK_WAIT
 from aiki.transport.port import Delivery, Message, Transport
 from aiki.types.actor_messages import ABSENT, WORKING, Answer, Call, Path, encode
 
-__all__ = ["DirectEnvelope", "Envelope", "MailEnvelope"]
+__all__ = ["DirectEnvelope", "Envelope", "MailEnvelope", "doubt"]
 
 
 class Envelope(Protocol):
@@ -17,6 +21,10 @@ class Envelope(Protocol):
     @property
     def mail(self) -> bool:
         """It came by the mailbox, to this host or to one that has forwarded it, and comes again unless it is settled."""
+
+    @property
+    def alone(self) -> bool:
+        """No other copy of it can have been settled by now: the mailbox has given it to nobody else."""
 
     def answer(self, answer: Answer) -> None:
         """What it asks for is committed, or will never be; and everything owed because of it is sent."""
@@ -31,14 +39,19 @@ class Envelope(Protocol):
 class MailEnvelope:
     """From the mailbox."""
 
-    __slots__ = ("_transport", "call", "delivery", "paths")
+    __slots__ = ("_came_at", "_transport", "call", "delivery", "paths")
     mail = True
 
     def __init__(self, call: Call, delivery: Delivery, transport: Transport) -> None:
         self.call = call
         self.paths = call.paths
         self.delivery = delivery
+        self._came_at = asyncio.get_running_loop().time()
         self._transport = transport
+
+    @property
+    def alone(self) -> bool:
+        return self.delivery.attempt <= 1 and asyncio.get_running_loop().time() - self._came_at < ACK_WAIT
 
     def answer(self, answer: Answer) -> None:
         if self.call.reply:
@@ -58,6 +71,7 @@ class DirectEnvelope:
     """By request: from who asks, or from a host that holds the durable message."""
 
     __slots__ = ("_request", "call", "paths")
+    alone = False  # its sender's patience may have ended long ago
 
     def __init__(self, call: Call, request: Message) -> None:
         self.call = call
@@ -76,3 +90,9 @@ class DirectEnvelope:
 
     def refuse(self, delay: float) -> None:
         self._request.respond(ABSENT)
+
+
+def doubt(envelope: Envelope) -> None:
+    """A copy of that call may have been applied by now, and be forgotten."""
+    if not envelope.call.again:
+        envelope.call = replace(envelope.call, again=True)

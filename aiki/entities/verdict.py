@@ -77,8 +77,14 @@ class Judge:
             return self._refused(call, ActorHeld, draft, "is held, since a handler failed: resume it") if call.ask else HELD_DELAY
         if draft.status == "stopped":
             return self._refused(call, ActorStopped, draft, "was stopped, since a handler failed: resume it to begin anew")
-        if call.again and call.ask and draft.forgot_at and call.sent_at <= draft.forgot_at + CLOCK_SLACK:
-            return self._error(call, OutcomeUnknown(f"actor {draft.actor}: {call.handler} may have been done, which is forgotten by now"))
+        if call.again and draft.forgot_at and call.sent_at <= draft.forgot_at + CLOCK_SLACK:
+            if call.ask:
+                return self._error(
+                    call, OutcomeUnknown(f"actor {draft.actor}: {call.handler} may have been done, which is forgotten by now")
+                )
+            # What is still in the mailbox is not forgotten, so it was not done; what is not there any more was.
+            if not await self._host.caller.waits_in_mail(draft.actor, call.id):
+                return self._answer(call, b"null")
         if call.handler == ALARM:
             return await self._ring(draft, envelope)
         return await self._run(draft, envelope, call.handler, call.payload)

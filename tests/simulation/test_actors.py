@@ -101,7 +101,7 @@ class Observer:
         self.seen[entity.actor] = seen
 
 
-async def trial(clock: VirtualClock, seed: int, *, faults: Faults, kills: int, messages: int = 60, **options: Any) -> None:
+async def trial(clock: VirtualClock, seed: int, *, faults: Faults, kills: int, cuts: int = 0, messages: int = 60, **options: Any) -> None:
     chance = random.Random(seed)
     _chance.seed(seed)
 
@@ -174,8 +174,19 @@ async def trial(clock: VirtualClock, seed: int, *, faults: Faults, kills: int, m
             await asyncio.sleep(chance.uniform(0.05, 2))
             await fleet.replace(chance.choice(fleet.processes), chance.uniform(0.05, 2))
 
+    async def cutter() -> None:
+        """Hosts that lose the network, and are given up by the others, and come back with what they had in hand."""
+        dice = random.Random(f"{seed} cuts")
+        for _ in range(cuts):
+            await asyncio.sleep(dice.uniform(0.05, 3))
+            transport = dice.choice(fleet.processes).transport
+            transport.disconnect()
+            await asyncio.sleep(dice.uniform(0.5, 8))
+            transport.reconnect()
+
     async with asyncio.TaskGroup() as group:
         group.create_task(reaper())
+        group.create_task(cutter())
         for number in range(messages):
             group.create_task(send(number))
 
@@ -237,6 +248,12 @@ def test_kills_and_faults(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(SEEDS))
 def test_kills_and_faults_while_little_is_remembered(seed: int) -> None:
     simulate(seed, faults=FAULTS, kills=10)
+
+
+@pytest.mark.usefixtures("forgetful")
+@pytest.mark.parametrize("seed", range(SEEDS))
+def test_hosts_that_come_back_while_little_is_remembered(seed: int) -> None:
+    simulate(seed, faults=FAULTS, kills=2, cuts=6)
 
 
 @pytest.mark.long

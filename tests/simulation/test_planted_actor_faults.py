@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from aiki.entities import state
+from aiki.entities import activation, state
 from aiki.entities.activation import Activation
 from aiki.entities.host import EntityHost
 from aiki.entities.outbox import Outbox
@@ -64,6 +64,12 @@ def let_nothing_stand_behind_an_ask(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Outbox, "stand_behind", stand_behind)
 
 
+def take_what_is_old_for_new(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(activation, "doubt", lambda envelope: None)
+    patch.setattr(state, "KEPT", 2)
+    patch.setattr(state, "KEPT_SECONDS", 0.1)
+
+
 @pytest.mark.long
 @pytest.mark.timeout(900)
 @pytest.mark.filterwarnings("ignore")
@@ -77,13 +83,14 @@ def let_nothing_stand_behind_an_ask(patch: pytest.MonkeyPatch) -> None:
         strike_out_what_was_not_sent,
         let_nothing_stand_behind_an_ask,
         write_without_a_fence,
+        take_what_is_old_for_new,
     ],
 )
 def test_planted_fault_is_found(fault: Patch, monkeypatch: pytest.MonkeyPatch) -> None:
     fault(monkeypatch)
     for seed in range(SEEDS):
         try:
-            simulate(seed, faults=FAULTS, kills=10)
+            simulate(seed, faults=FAULTS, kills=10, cuts=6 if fault is take_what_is_old_for_new else 0)
         except BaseException as error:
             print(f"{fault.__name__}: found with seed {seed}: {str(error)[:200]}")
             return

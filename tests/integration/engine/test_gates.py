@@ -80,6 +80,12 @@ async def test_a_cap_is_the_servers(place: Place) -> None:
         await place.worker(calls, capped)
     assert await run(place, Call("capped", "a", 20)) == 20
     assert most["all"] == 2
+
+    async def at_rest() -> bool:
+        """The last call leaves the gate when its acknowledgement has arrived, for which its result does not wait."""
+        return not any(view.waiting or view.at_work for view in await place.client.limits())
+
+    await eventually(at_rest)
     (view,) = await place.client.limits()
     assert (view.task, view.rules, view.waiting, view.at_work) == ("capped", ("2 at a time",), 0, 0)
 
