@@ -684,6 +684,7 @@ class RunMachine:
     def _continue(self, input: bytes, now: float) -> None:
         carried: list[Received | Updated] = [*self.updates.unanswered, *self.inbox.untaken]
         known = [id for id in self._applied if all(id != entry.id for entry in carried)] if carried else self._applied
+        self._steps.take_up_abandoned(now)
         self._steps.end(withdraw=True)
         self._publications.end_attempt()
         begin_generation(
@@ -705,6 +706,8 @@ class RunMachine:
         state.paused = None
         state.waits = []
         self._deferred.clear()
+        if status in ("completed", "failed"):
+            self._steps.take_up_abandoned(now)
         self._steps.end(withdraw=status != "completed")
         if status == "completed":
             state.error = None

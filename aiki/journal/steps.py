@@ -441,6 +441,14 @@ class Steps:
                 self._record.dirty |= operation.options.retry is not None and operation.options.retry.on_crash == "fail"
                 self._local.append(operation)
 
+    def take_up_abandoned(self, now: float) -> None:
+        """The code has ended in the very turn in which it started sub-workflows that are to outlive it: they begin."""
+        for operation in self._new:
+            if operation.options.child is not None and operation.options.child.close == "abandon":
+                step = self._pending[operation.id] = self._pend(operation, now)
+                step.serial = self._record.next_serial()
+                self._record.owe(OutChild(step.serial, step.address, step.ordinal))
+
     def hold_new(self) -> None:
         """Between two attempts of the workflow nothing is issued."""
         self._new.clear()

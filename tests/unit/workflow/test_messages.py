@@ -1,6 +1,7 @@
 """What is said to runs and what they say, feature by feature, on the engine in virtual time."""
 
 import asyncio
+import contextlib
 from datetime import timedelta
 from typing import Any
 
@@ -251,3 +252,31 @@ async def test_an_attempt_starts_a_failed_child_anew_but_the_run_of_a_key_is_tha
                 await env.run(parent)
         else:
             assert await env.run(parent) == 7
+
+
+@pytest.mark.parametrize("ending", ["returns", "raises", "continues"])
+async def test_a_child_that_is_started_at_the_very_end_outlives_its_parent(ending: str) -> None:
+    @workflow(name="heir")
+    async def heir(ctx: Context, number: int) -> int:
+        await ctx.sleep(5)
+        return number
+
+    @workflow(name="testator")
+    async def testator(ctx: Context, number: int) -> str:
+        if number:
+            return "continued"
+        child = await heir.start(ctx, 7, close="abandon")
+        if ending == "continues":
+            await ctx.continue_as_new(1)
+        if ending == "raises":
+            raise ValueError(child.id)
+        return child.id
+
+    async with TestEnvironment.in_memory() as env:
+        await env.worker(testator, heir)
+        handle = await testator.enqueue(env.client, 0)
+        with contextlib.suppress(WorkflowFailed):
+            await handle.wait_for_completion()
+        await env.advance(10)
+        (run,) = [run async for run in env.client.runs(workflow="heir")]
+        assert run.state == "completed"
