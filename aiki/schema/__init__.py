@@ -3,12 +3,13 @@
 from aiki.schema.bulk import decoded, encoded
 from aiki.schema.canonical import content_hash, payload_hash, salted
 from aiki.schema.choose import schema_for
-from aiki.schema.claim import Claim, claim_of, claimed, is_claim, largest_payload, needs_claim
+from aiki.schema.claim import HASHED, Claim, claim_of, claimed, is_claim, largest_payload, needs_claim
 from aiki.schema.port import Schema
 from aiki.schema.signature import Signature, read_signature, result_schema
 from aiki.schema.structural import MAX_PAYLOAD
 
 __all__ = [
+    "HASHED",
     "MAX_PAYLOAD",
     "Claim",
     "Schema",

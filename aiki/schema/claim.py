@@ -10,10 +10,14 @@ from typing import NamedTuple
 
 from aiki.types.errors import DefinitionError
 
-__all__ = ["INLINE", "LARGEST", "Claim", "claim_of", "claimed", "is_claim", "largest_payload", "needs_claim"]
+__all__ = ["HASHED", "INLINE", "LARGEST", "Claim", "claim_of", "claimed", "is_claim", "largest_payload", "needs_claim"]
 
 INLINE = 64 * 1024
 """Bytes of JSON up to which a payload travels as it is."""
+
+HASHED = 256 * 1024
+"""Bytes up to which a step's address is made from the payload itself, as it was when payloads of that size were recorded inline; above,
+from the claim, since canonical JSON of something large takes its time."""
 
 LARGEST = 256 * 1024 * 1024
 """The limit of one payload, in bytes of JSON, unless `$AIKI_MAX_PAYLOAD` says otherwise."""

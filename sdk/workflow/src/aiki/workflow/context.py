@@ -17,7 +17,7 @@ from aiki.client import Client, Event
 from aiki.client.event import unknown_event
 from aiki.client.webhooks import HookRecord
 from aiki.journal import ChildRun, Outcome, Received, RunMachine, Shield, StepOptions
-from aiki.schema import Schema, content_hash, encoded, is_claim, needs_claim, result_schema, schema_for
+from aiki.schema import HASHED, Schema, content_hash, encoded, is_claim, needs_claim, result_schema, schema_for
 from aiki.schema.structural import check_size
 from aiki.task.interception import INTERCEPTOR
 from aiki.task.thread import run_in_thread
@@ -290,12 +290,15 @@ class Context:
         if scope is not None and idempotency_key is not None:
             idempotency_key = scope.key(check_key(idempotency_key))
             child = msgspec.structs.replace(child, key=idempotency_key)
+        hashed = payload
         if child.region and needs_claim(payload):
             check_size(payload, f"input of child {child.workflow!r} in region {child.region!r}")  # another region has another blob store
         else:
             payload = self._machine.claims.put(payload)
+        if len(hashed) > HASHED:
+            hashed = payload
         key = None if idempotency_key is None else f"child/{child.version}/{check_key(idempotency_key)}"
-        content = "c" + (content_hash(payload) if scope is None else scope.address(payload))
+        content = "c" + (content_hash(hashed) if scope is None else scope.address(hashed))
         known, future = self._machine.issue_child(child, payload, content, key)
         return ChildHandle(self, known, future, output), future
 
@@ -381,9 +384,11 @@ class Context:
         if scope is not None and key is not None:
             key = scope.key(key)
         machine = self._machine
-        payload = machine.claims.put(payload)
+        hashed, payload = payload, machine.claims.put(payload)
+        if len(hashed) > HASHED:
+            hashed = payload
         options = StepOptions(queue, retry, timeout, key, limits, cache=cache, standing=standing)
-        address = content_hash(payload) if scope is None else scope.address(payload)
+        address = content_hash(hashed) if scope is None else scope.address(hashed)
         content = self._prefix + address if key is None else ""
         outcome = await machine.issue("task" if body is None else "local", name, payload, content, options, body)
         if outcome.error is None:
