@@ -51,6 +51,8 @@ class TaskWorker:
         self._consumption: Consumption | None = None
         self._beats = Beats(host.transport, host.subjects)
         self._running: dict[Delivery, Work] = {}
+        self._in_hand: set[int] = set()
+        """The places in the stream of those that run."""
         self._copies: dict[int, list[Delivery]] = {}
         self._admission = definition.admission
         self._gate = host.subjects.gate_key(queue, definition.name)
@@ -111,7 +113,7 @@ class TaskWorker:
 
     def _on_delivery(self, delivery: Delivery) -> None:
         # A worker that has stalled is given its own dispatch once more: the body that runs answers for both.
-        if delivery.attempt > 1 and any(running.sequence == delivery.sequence for running in self._running):
+        if delivery.sequence in self._in_hand:
             self._copies.setdefault(delivery.sequence, []).append(delivery)
             return
         try:
@@ -127,6 +129,7 @@ class TaskWorker:
         if self._admission is not None and self._admission.cap is None and not self._has_passed(delivery):
             self._send_to_gate(dispatch, delivery)
             return
+        self._in_hand.add(delivery.sequence)
         work = self._running[delivery] = Work(self._host, self._definition, self._beats, dispatch, delivery)
         work.task = asyncio.create_task(self._handle(work))
         self._host.work_began()
@@ -159,6 +162,7 @@ class TaskWorker:
             delivery.nak(LEFT_FOR)
         finally:
             self._running.pop(delivery, None)
+            self._in_hand.discard(delivery.sequence)
             work.close(settled=reported)
             for copy in self._copies.pop(delivery.sequence, ()):
                 copy.ack() if reported else copy.nak(PAUSE)

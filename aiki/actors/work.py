@@ -25,6 +25,9 @@ __all__ = ["Work"]
 REST = topology.ACK_WAIT / 2
 """Seconds between two writes of heartbeats of a task that has no limit for them."""
 
+SLOW = 1.0
+"""Seconds that a write takes whose outcome was not known at first: what was true before may not be true after."""
+
 
 class Work:
     """`task` runs it. `withdrawn`: nobody waits for its outcome any more."""
@@ -99,9 +102,12 @@ class Work:
             return None
         if (error := lost(self._definition.name, retry)) is not None:
             # How often it was delivered proves nothing: a worker that stops hands over what it has not begun.
+            before = host.now()
             self._begun = await host.evidence.begin(host.subjects.taken(dispatch.run_id, dispatch.serial))
             if self._begun is None:
                 return self._failed(error)
+            if host.now() - before > SLOW and await self._step() is None:
+                return None  # it was recorded meanwhile, for another copy of this dispatch
         return None if self.withdrawn else await self._run(details)
 
     def close(self, *, settled: bool) -> None:

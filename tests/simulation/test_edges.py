@@ -46,7 +46,7 @@ def test_a_run_that_outgrows_a_message_before_its_first_commit_fails_and_is_not_
 
     @workflow(name="parts")
     async def parts(ctx: Context) -> int:
-        return sum(await asyncio.gather(*(part.run(ctx, str(number) * 200_000) for number in range(8))))
+        return sum(await asyncio.gather(*(part.run(ctx, str(number % 10) * (60_000 + number)) for number in range(24))))
 
     async def scene(world: World) -> None:
         worker = await world.worker(parts)
