@@ -565,6 +565,8 @@ def silence(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -
     """Nothing is logged as a warning, and nothing is raised where nobody sees it."""
     unraisable: list[Any] = []
     monkeypatch.setattr(sys, "unraisablehook", unraisable.append)
+    gc.collect()  # what other tests have left behind in this process speaks before this one listens
+    caplog.clear()
     caplog.set_level(logging.WARNING)
     yield
     gc.collect()
