@@ -13,7 +13,7 @@ from benchmarks.workloads.start import start_due, warm_up
 
 __all__ = ["scale"]
 
-STARTS_S = 4000
+STARTS_S = 3000
 """Starts a second that are reckoned with: all must sleep before the first is due."""
 SLACK_S = 12.0
 PATIENCE_S = 300.0
