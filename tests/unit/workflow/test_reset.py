@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from aiki.sdk import Client, Context, RunHandle, StepNotFound, WorkflowFailed, event, task, workflow
+from aiki.sdk import Client, Context, RunHandle, RunId, RunNotFound, StepNotFound, WorkflowFailed, event, task, workflow
 from aiki.testing import TestEnvironment
 
 stamped = event("stamped", int)
@@ -176,6 +176,13 @@ async def test_many() -> None:
         assert counted == [1, 2, 3, 4, 5]
         for handle in handles:
             assert (await handle.wait_for_completion())["paid"] == "paid 1"
+        for _ in range(2):
+            forks = await client.fork_many([handles[0].id, "c" * 26], to_step="quote", idempotency_key="again")
+            fork = forks[handles[0].id]
+            assert isinstance(fork, RunHandle)
+            assert isinstance(forks[RunId("c" * 26)], RunNotFound)
+            assert (await fork.wait_for_completion())["paid"] == "paid 1"
+        assert len([run async for run in client.runs(workflow="trip")]) == 6
 
 
 async def test_a_long_journal_is_cut_and_its_segments_are_gone() -> None:

@@ -20,7 +20,7 @@ Payload = TypeVar("Payload")
 
 AT_A_TIME = 64
 
-Done = Literal["sent", "cancelled", "terminated", "paused", "resumed", "retried", "reset"]
+Done = Literal["sent", "cancelled", "terminated", "paused", "resumed", "retried", "reset", "forked"]
 
 Report = dict[RunId, Done | AikiError]
 """What became of the message, for each run: it has it, durably, or why not (`RunEnded`, `RunNotFound`, `UnknownEvent`, …)."""
@@ -141,6 +141,31 @@ class Many:
         """Take many runs back to a step: see `RunHandle.reset`. Of a filter without a state only failed runs are meant."""
         state = "failed" if ids is None and state is None else state
         return await _tell(self, "reset", lambda run: run.reset(to_step, call=call, reason=reason), ids, workflow, state, progress)
+
+    async def fork_many(
+        self: Runs,
+        ids: Iterable[str] | None = None,
+        *,
+        to_step: str | None = None,
+        call: int = 1,
+        version: str | None = None,
+        workflow: str | None = None,
+        state: str | None = None,
+        idempotency_key: str | None = None,
+        progress: Progress | None = None,
+    ) -> dict[RunId, RunHandle[Any] | AikiError]:
+        """Fork many runs: see `RunHandle.fork`. Answers the new run of each, or why there is none. Of a filter without a state only failed
+        runs are meant. With an `idempotency_key` the whole can be repeated: each run is forked once.
+        """
+        state = "failed" if ids is None and state is None else state
+        forks: dict[RunId, RunHandle[Any] | AikiError] = {}
+
+        async def fork(run: RunHandle[Any]) -> None:
+            key = None if idempotency_key is None else f"{idempotency_key}/{run.id}"
+            forks[run.id] = await run.fork(to_step=to_step, call=call, version=version, idempotency_key=key)
+
+        report = await _tell(self, "forked", fork, ids, workflow, state, progress)
+        return {run_id: outcome if isinstance(outcome, AikiError) else forks[run_id] for run_id, outcome in report.items()}
 
 
 async def _tell(

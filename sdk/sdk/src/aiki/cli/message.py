@@ -109,7 +109,7 @@ async def reset(session: Session, ids: tuple[str, ...], to_step: str, call: int,
 @click.option("--input", "payload", default=None, metavar="JSON|-|@FILE", help="Another input than the run's own.")
 @click.option("--version", default=None, help="Another version of the workflow.")
 @click.option("--idempotency-key", default=None, help="The same key finds the same fork.")
-@aim_at_one
+@aim_at_many
 async def fork(
     session: Session,
     words: tuple[str, ...],
@@ -118,14 +118,24 @@ async def fork(
     payload: str | None,
     version: str | None,
     idempotency_key: str | None,
-    key: str | None,
-    workflow: str | None,
+    **aim: Any,
 ) -> None:
-    """Start a new run that begins with the journal of another one, with new code or a new input."""
+    """Start a new run that begins with the journal of another one, with new code or a new input. With --all, one for each."""
     import msgspec
 
     from aiki.cli.payload import read_payload
 
+    if aim["everyone"]:
+        if payload is not None:
+            raise click.UsageError("--input is for one run: its forks would all have the same")
+
+        async def say(client: "Client", which: dict[str, Any]) -> Any:
+            made = await client.fork_many(to_step=to_step, call=call, version=version, idempotency_key=idempotency_key, **which)
+            return {id: fork if isinstance(fork, Exception) else f"forked as {fork.id}" for id, fork in made.items()}
+
+        await Aim(words, **aim).tell(session, "fork", say)
+        return
+    key, workflow = aim["key"], aim["workflow"]
     run_id, _ = split_words(words, key is not None, 0, 0, "ID")
     given = {} if payload is None else {"payload": msgspec.json.decode(read_payload(payload))}
     async with await session.connect() as client:
