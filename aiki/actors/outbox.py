@@ -73,7 +73,10 @@ class Outbox:
             return
         while owed:
             refused = await self._refused(owed, pending) if any(isinstance(entry, OutChild) for entry in owed) else {}
-            answers = [(entry, self._publish(entry, state, pending, again, refused)) for entry in owed]
+            # A sub-workflow is told to end when its start is stored for certain: it would not be there to hear it otherwise.
+            starts = {(entry.address, entry.ordinal) for entry in owed if isinstance(entry, OutChild)}
+            later = [entry for entry in owed if isinstance(entry, OutClose) and (entry.address, entry.ordinal) in starts] if starts else []
+            answers = [(entry, self._publish(entry, state, pending, again, refused)) for entry in owed if entry not in later]
             if len(answers) > 1:  # each is looked at, also when one of them raises
                 await asyncio.gather(*(answer for _, answer in answers if answer is not None), return_exceptions=True)
             owed = []
@@ -88,6 +91,7 @@ class Outbox:
                     owed.append(entry)
             if owed:
                 await asyncio.sleep(PAUSE)
+            owed += later
 
     def _publish(
         self, entry: Outgoing, state: RunState, pending: Lookup, again: bool, refused: Mapping[int, VersionRetired]
